@@ -1,0 +1,54 @@
+//! A limit on everything. Relations between the numbers are asserted where the numbers stand.
+
+use std::time::Duration;
+
+/// Processes of one tier and generation.
+pub const PROCESSES_PER_TIER_MAX: u16 = 256;
+/// Tiers of one release.
+pub const TIERS_MAX: usize = 32;
+/// Generations of one tier alive at once: the live one and the next, or the live one and the last.
+pub const GENERATIONS_ALIVE_MAX: usize = 2;
+
+/// How long a process of a tier without a probe must stay up to count as ready.
+pub const UP_FOR: Duration = Duration::from_secs(1);
+/// Pause between two probes of a process that is not ready yet; doubles with each failed one.
+pub const PROBE_STARTING_EVERY: Duration = Duration::from_millis(10);
+/// The longest pause between two probes of a process that is not ready yet.
+pub const PROBE_STARTING_EVERY_MAX: Duration = Duration::from_millis(500);
+/// Pause between two probes of a process that serves.
+pub const PROBE_SERVING_EVERY: Duration = Duration::from_secs(5);
+/// How long one probe may take.
+pub const PROBE_WITHIN: Duration = Duration::from_secs(5);
+/// Consecutive failed probes after which a serving process is replaced.
+pub const PROBE_FAILURES_MAX: u32 = 3;
+
+/// Restarts of one process within [`RESTARTS_WINDOW`] after which the tier is degraded.
+pub const RESTARTS_MAX: usize = 5;
+/// The window in which restarts are counted.
+pub const RESTARTS_WINDOW: Duration = Duration::from_mins(10);
+/// Pause before the second restart; the first comes at once, each later one waits twice as long.
+pub const RESTART_DELAY_MIN: Duration = Duration::from_millis(200);
+/// The longest pause before a restart.
+pub const RESTART_DELAY_MAX: Duration = Duration::from_mins(1);
+
+/// Requests a release must have answered before its share of errors means anything.
+pub const VERDICT_REQUESTS_MIN: u64 = 20;
+/// Events kept for `status`.
+pub const EVENTS_MAX: usize = 64;
+/// History entries kept in a channel document.
+pub const CHANNEL_HISTORY_MAX: usize = 100;
+
+/// Entries of an artifact.
+pub const ARTIFACT_ENTRIES_MAX: u64 = 500_000;
+/// Bytes of an artifact, unpacked.
+pub const ARTIFACT_UNPACKED_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
+/// Bytes of a path inside an artifact.
+pub const ARTIFACT_PATH_BYTES_MAX: usize = 4096;
+/// Bytes of a manifest. 500,000 entries of 100 bytes fit.
+pub const MANIFEST_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Bytes of a channel document.
+pub const CHANNEL_BYTES_MAX: u64 = 1024 * 1024;
+
+const _: () = assert!(PROBE_STARTING_EVERY.as_millis() < PROBE_SERVING_EVERY.as_millis());
+const _: () = assert!(RESTART_DELAY_MIN.as_millis() < RESTART_DELAY_MAX.as_millis());
+const _: () = assert!(RESTART_DELAY_MAX.as_millis() < RESTARTS_WINDOW.as_millis());

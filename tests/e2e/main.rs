@@ -1,0 +1,1 @@
+//! Everything end to end, in one test binary so that the SDKs link once.

@@ -1,0 +1,3 @@
+//! The binary under test: the same `main` as the product's.
+
+fn main() {}
