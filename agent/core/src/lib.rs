@@ -5,7 +5,16 @@
 //! clock and cannot fail, which is what lets the simulator in `tests/sim` live thousands of agent
 //! lifetimes a second.
 
+pub mod controller;
+pub mod effect;
+pub mod event;
+pub mod ledger;
 pub mod limits;
+pub mod process;
+pub mod restart;
+pub mod retention;
+pub mod rollout;
 pub mod spec;
+pub mod tier;
 pub mod time;
 pub mod types;

@@ -6,8 +6,11 @@ use std::time::Duration;
 pub const PROCESSES_PER_TIER_MAX: u16 = 256;
 /// Tiers of one release.
 pub const TIERS_MAX: usize = 32;
-/// Generations of one tier alive at once: the live one and the next, or the live one and the last.
+/// Generations of one tier alive at once: the host is sized for two, not for three. Only a rollback
+/// may be the third, because the release that serves is known to be bad.
 pub const GENERATIONS_ALIVE_MAX: usize = 2;
+/// Settled releases remembered, newest first.
+pub const RELEASE_HISTORY_MAX: usize = 16;
 
 /// How long a process of a tier without a probe must stay up to count as ready.
 pub const UP_FOR: Duration = Duration::from_secs(1);
@@ -21,6 +24,28 @@ pub const PROBE_SERVING_EVERY: Duration = Duration::from_secs(5);
 pub const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// Consecutive failed probes after which a serving process is replaced.
 pub const PROBE_FAILURES_MAX: u32 = 3;
+
+/// Pause between two probes of a process whose release is on trial.
+pub const PROBE_TRIAL_EVERY: Duration = Duration::from_secs(1);
+/// Exits of one process of a new generation, before it ever served, after which the rollout has failed.
+pub const CANDIDATE_EXITS_MAX: u32 = 3;
+/// How long a process may take to confirm that it accepts.
+pub const ACCEPT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a process that outlived its agent may take to come back to the channel.
+pub const HELLO_WITHIN: Duration = Duration::from_secs(15);
+/// How long the shell may take to say how a start went.
+pub const START_WITHIN: Duration = Duration::from_secs(30);
+/// What a bleeding process gets beyond its deadline to say what it had to cut.
+pub const BLEED_GRACE: Duration = Duration::from_secs(1);
+/// Pause between two attempts to kill what will not die.
+pub const KILL_AGAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Pause after the first failed fetch or rollout; doubles up to [`RETRY_DELAY_MAX`].
+pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(5);
+/// The longest pause between two tries of a fetch or a rollout.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_mins(5);
+/// How long one reading of the channel may take before it counts as lost.
+pub const READ_CHANNEL_WITHIN: Duration = Duration::from_mins(1);
 
 /// Restarts of one process within [`RESTARTS_WINDOW`] after which the tier is degraded.
 pub const RESTARTS_MAX: usize = 5;
@@ -49,6 +74,8 @@ pub const MANIFEST_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes of a channel document.
 pub const CHANNEL_BYTES_MAX: u64 = 1024 * 1024;
 
-const _: () = assert!(PROBE_STARTING_EVERY.as_millis() < PROBE_SERVING_EVERY.as_millis());
+const _: () = assert!(PROBE_STARTING_EVERY.as_millis() < PROBE_STARTING_EVERY_MAX.as_millis());
+const _: () = assert!(PROBE_TRIAL_EVERY.as_millis() <= PROBE_SERVING_EVERY.as_millis());
+const _: () = assert!(RETRY_DELAY_MIN.as_millis() < RETRY_DELAY_MAX.as_millis());
 const _: () = assert!(RESTART_DELAY_MIN.as_millis() < RESTART_DELAY_MAX.as_millis());
 const _: () = assert!(RESTART_DELAY_MAX.as_millis() < RESTARTS_WINDOW.as_millis());

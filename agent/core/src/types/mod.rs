@@ -10,4 +10,4 @@ pub use digest::Digest;
 pub use exit::Exit;
 pub use name::{Environment, NameError, TierName, Version};
 pub use process_id::{Generation, Pid, ProcessId, ProcessIdError, Run};
-pub use release::ReleaseRef;
+pub use release::{Desired, ReleaseRef, Target};

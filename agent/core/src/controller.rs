@@ -1,0 +1,502 @@
+//! Brings what a host runs to what its channel says, one small step for each event.
+//!
+//! Level, not edge: every step looks at what is desired and what was observed, so it does not matter
+//! which agent, the one before a crash or the one after, took the step before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::effect::{Effect, Level, tell};
+use crate::event::{ChannelReading, Event, FetchOutcome, Found, OnDisk};
+use crate::ledger::Ledger;
+use crate::limits;
+use crate::restart::jittered;
+use crate::retention::to_prune;
+use crate::rollout::{Retry, Rollout};
+use crate::spec::{ReleaseSpec, TierOverride, TierPlan};
+use crate::tier::{Circumstances, GenerationState, Role};
+use crate::time::{Moment, Now, Wall};
+use crate::types::{Digest, Generation, ReleaseRef, Target, TierName};
+
+mod describe;
+mod goal;
+mod swap;
+mod trial;
+
+/// What the host's configuration says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The tiers of a release that this host runs; `None` for all.
+    pub tiers: Option<BTreeSet<TierName>>,
+    /// The host's words about tiers.
+    pub overrides: BTreeMap<TierName, TierOverride>,
+    /// Cores of the host.
+    pub cores: u16,
+    /// How often the channel is read.
+    pub poll_interval: Duration,
+    /// Releases kept on disk.
+    pub keep: usize,
+    /// Bytes that releases on disk may take.
+    pub disk_bytes_max: u64,
+    /// Makes the jitter of this host different from that of others.
+    pub seed: u64,
+}
+
+/// Reading the channel.
+#[derive(Debug, Clone, Default)]
+struct Poll {
+    pending_by: Option<Moment>,
+    next: Moment,
+    last_ok: Option<Wall>,
+    error: Option<String>,
+}
+
+/// The trial of the current release.
+#[derive(Debug, Clone)]
+struct Trial {
+    since: Now,
+    /// It failed, and there is nothing to go back to.
+    stuck: Option<String>,
+}
+
+/// Decides everything about the application on this host.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    settings: Settings,
+    ledger: Ledger,
+    saved: Ledger,
+    ledger_error: Option<String>,
+    save_again: Option<Moment>,
+    specs: BTreeMap<Digest, ReleaseSpec>,
+    generations: BTreeMap<Generation, GenerationState>,
+    rollout: Option<Rollout>,
+    retry: Option<Retry>,
+    trial: Option<Trial>,
+    poll: Poll,
+    on_disk: Vec<OnDisk>,
+    pruning: BTreeSet<Digest>,
+    leaving: Option<String>,
+    exited: bool,
+    begun: bool,
+    serving_since: Option<Now>,
+    random: u64,
+}
+
+impl Controller {
+    /// A controller that goes on from `ledger`. Its first event must be [`Event::Begun`].
+    #[must_use]
+    pub fn new(settings: Settings, ledger: Ledger) -> Self {
+        let random = settings.seed;
+        Self {
+            settings,
+            saved: ledger.clone(),
+            ledger,
+            ledger_error: None,
+            save_again: None,
+            specs: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            rollout: None,
+            retry: None,
+            trial: None,
+            poll: Poll::default(),
+            on_disk: Vec::new(),
+            pruning: BTreeSet::new(),
+            leaving: None,
+            exited: false,
+            begun: false,
+            serving_since: None,
+            random,
+        }
+    }
+
+    /// Takes in one event and says what to do about it.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.random = splitmix(self.random);
+        self.observe(now, event, &mut out);
+        if self.begun && !self.exited {
+            self.reconcile(now, &mut out);
+        }
+        self.remember(now, &mut out);
+        out
+    }
+
+    /// The next moment at which a [`Event::Tick`] has something to do.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Moment> {
+        if !self.begun || self.exited {
+            return None;
+        }
+        let poll = self.leaving.is_none().then(|| self.poll.pending_by.unwrap_or(self.poll.next));
+        let generations = self.generations.values().filter_map(GenerationState::next_wake);
+        let rollout = self.rollout.as_ref().and_then(Rollout::next_wake);
+        // A retry matters only while nothing else is under way.
+        let retry = self.retry.as_ref().filter(|_| self.rollout.is_none());
+        let retry = retry.map(|retry| retry.not_before);
+        let others = [poll, rollout, retry, self.trial_ends(), self.save_again];
+        generations.chain(others.into_iter().flatten()).min()
+    }
+
+    /// Whether every tier of this host has a process that accepts, and the host is not leaving.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let live: Vec<_> = self.live().collect();
+        self.leaving.is_none() && !live.is_empty() && live.iter().all(|live| live.accepting() > 0)
+    }
+
+    /// What it remembers.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Every generation that may have processes.
+    pub fn generations(&self) -> impl Iterator<Item = &GenerationState> {
+        self.generations.values()
+    }
+
+    /// The rollout that is under way.
+    #[must_use]
+    pub fn rollout(&self) -> Option<&Rollout> {
+        self.rollout.as_ref()
+    }
+
+    fn observe(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+        match event {
+            Event::Begun { found, on_disk, same_boot } => {
+                self.begin(now, &found, on_disk, same_boot, out);
+            }
+            Event::Tick => {}
+            Event::Channel(reading) => self.channel_read(now, reading, out),
+            Event::Fetched { target, outcome } => self.fetched(now, &target, outcome, out),
+            Event::OnDisk(on_disk) => {
+                self.pruning
+                    .retain(|digest| on_disk.iter().any(|release| release.digest == *digest));
+                self.on_disk = on_disk;
+            }
+            Event::Started { id, run, outcome } => {
+                let circumstances = self.circumstances(now, id.generation);
+                if let Some(generation) = self.generations.get_mut(&id.generation) {
+                    generation.started(&id, run, outcome, circumstances, out);
+                }
+            }
+            Event::Process { id, run, news } => {
+                let circumstances = self.circumstances(now, id.generation);
+                if let Some(generation) = self.generations.get_mut(&id.generation) {
+                    generation.news(&id, run, news, circumstances, out);
+                }
+            }
+            Event::RestartTier(tier) => {
+                if let Some(tier) = self.ledger.tiers.get_mut(&tier) {
+                    tier.nonce = tier.nonce.saturating_add(1);
+                    self.retry = None;
+                }
+            }
+            Event::Leave { reason } => self.leave(now, reason, out),
+            Event::LedgerSaved(outcome) => {
+                self.ledger_error = outcome.err();
+                self.save_again =
+                    self.ledger_error.as_ref().map(|_| now.at.plus(limits::RETRY_DELAY_MIN));
+            }
+        }
+    }
+
+    fn reconcile(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.leaving.is_none() {
+            self.poll(now, out);
+            self.watch_trial(now, out);
+            self.plan(now, out);
+            self.advance(now, out);
+        }
+        for number in self.generations.keys().copied().collect::<Vec<_>>() {
+            let circumstances = self.circumstances(now, number);
+            if let Some(generation) = self.generations.get_mut(&number) {
+                generation.drive(circumstances, out);
+            }
+        }
+        self.bury(out);
+        if self.leaving.is_none() {
+            self.prune(out);
+        } else if self.generations.is_empty() && !self.exited {
+            self.exited = true;
+            out.push(tell(now, Level::Normal, "everything has ended; the agent goes".to_owned()));
+            out.push(Effect::Exit);
+        }
+        self.serving_since = match (self.is_ready(), self.serving_since) {
+            (false, _) => None,
+            (true, since) => since.or(Some(now)),
+        };
+    }
+
+    fn begin(
+        &mut self,
+        now: Now,
+        found: &[Found],
+        on_disk: Vec<OnDisk>,
+        same_boot: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        self.begun = true;
+        let present: BTreeSet<_> = on_disk.iter().map(|release| release.digest).collect();
+        self.on_disk = on_disk;
+        let ledger = &mut self.ledger;
+        // A ledger that outlived its releases, on a replaced root volume, must not be believed.
+        ledger.history.retain(|target| present.contains(&target.release.digest));
+        if ledger.current.as_ref().is_some_and(|current| !present.contains(&current.release.digest))
+        {
+            ledger.current = None;
+            ledger.settled = false;
+        }
+        self.relearn(found, &present);
+        let ledger = &mut self.ledger;
+        let highest = found.iter().map(|found| found.id.generation).max().unwrap_or_default();
+        ledger.next_generation = ledger.next_generation.max(highest.next());
+        let records = ledger.generations.clone();
+        for (number, record) in records {
+            self.recover(now, number, &record, found, same_boot);
+        }
+        for found in found {
+            let known = |state: &GenerationState| state.processes.iter().any(|p| p.id == found.id);
+            if !self.generations.values().any(known) {
+                out.push(Effect::Kill { id: found.id.clone(), run: found.run });
+                out.push(Effect::Forget(found.id.clone()));
+            }
+        }
+    }
+
+    /// Learns from the processes what a lost ledger would have said.
+    fn relearn(&mut self, found: &[Found], present: &BTreeSet<Digest>) {
+        let ledger = &mut self.ledger;
+        // The newest is the best guess at what serves; what else accepts is held until that does.
+        let mut newest_first: Vec<_> = found.iter().collect();
+        newest_first.sort_by_key(|found| std::cmp::Reverse(found.id.generation));
+        for found in newest_first {
+            let number = found.id.generation;
+            let Some(record) = &found.record else { continue };
+            if ledger.generations.contains_key(&number) {
+                continue;
+            }
+            ledger.generations.insert(number, (**record).clone());
+            let tier = ledger.tiers.entry(record.tier.clone()).or_default();
+            if tier.live.is_none_or(|live| !ledger.generations.contains_key(&live)) {
+                tier.live = Some(number);
+            }
+            if ledger.current.is_none() && present.contains(&record.target.release.digest) {
+                ledger.current = Some(record.target.clone());
+            }
+        }
+    }
+
+    fn recover(
+        &mut self,
+        now: Now,
+        number: Generation,
+        record: &crate::ledger::GenerationRecord,
+        found: &[Found],
+        same_boot: bool,
+    ) {
+        let tier = self.ledger.tiers.get(&record.tier);
+        let live = tier.and_then(|tier| tier.live) == Some(number);
+        let present = |release: &OnDisk| release.digest == record.target.release.digest;
+        // A half-done rollout goes on with the processes it has, or agents that keep dying would fill
+        // the host with beginnings.
+        let goal = self.goal();
+        let wanted = goal.is_some_and(|goal| same_release(&goal.release, &record.target.release));
+        let mut later = self.ledger.generations.range(number.next()..);
+        let newest = later.all(|(_, later)| later.tier != record.tier);
+        let role = match self.on_disk.iter().any(present) {
+            true if live => Role::Live,
+            true if wanted && newest => Role::Candidate,
+            _ => Role::Retiring,
+        };
+        let mut state = GenerationState::recovered(number, record.clone(), role, found, now);
+        if same_boot {
+            state.blame_the_missing();
+        }
+        self.generations.insert(number, state);
+    }
+
+    fn channel_read(&mut self, now: Now, reading: ChannelReading, out: &mut Vec<Effect>) {
+        let jitter = self.random % 400;
+        self.poll.pending_by = None;
+        // From 0.8 to 1.2 times the interval, so that a fleet does not ask in step.
+        let interval = self.settings.poll_interval;
+        let pause = interval / 1000 * (800 + u32::try_from(jitter).unwrap_or(0));
+        self.poll.next = now.at.plus(pause);
+        let error = match reading {
+            ChannelReading::Unchanged => None,
+            ChannelReading::Missing => Some("the channel does not exist yet".to_owned()),
+            ChannelReading::Unreachable(reason) => Some(reason),
+            ChannelReading::Found(desired) => {
+                let before = self.ledger.desired.as_ref();
+                let moved =
+                    before.is_none_or(|d| d.channel_generation != desired.channel_generation);
+                if moved {
+                    self.ledger.rejected = None;
+                    self.retry = None;
+                }
+                self.ledger.desired = Some(desired);
+                None
+            }
+        };
+        if error.is_none() {
+            self.poll.last_ok = Some(now.wall);
+            if self.poll.error.is_some() {
+                out.push(tell(now, Level::Normal, "the source can be read again".to_owned()));
+            }
+        }
+        if error.is_some() && self.poll.error.is_none() {
+            let text = error.clone().unwrap_or_default();
+            out.push(tell(now, Level::Warning, format!("the source cannot be read: {text}")));
+        }
+        self.poll.error = error;
+    }
+
+    fn poll(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.poll.pending_by.is_some_and(|by| now.at >= by) {
+            let lost = "reading the channel took too long".to_owned();
+            self.channel_read(now, ChannelReading::Unreachable(lost), out);
+        }
+        if self.poll.pending_by.is_none() && now.at >= self.poll.next {
+            self.poll.pending_by = Some(now.at.plus(limits::READ_CHANNEL_WITHIN));
+            out.push(Effect::ReadChannel);
+        }
+    }
+
+    fn fetched(&mut self, now: Now, target: &Target, outcome: FetchOutcome, out: &mut Vec<Effect>) {
+        if let FetchOutcome::Ready(spec) = &outcome {
+            self.specs.insert(target.release.digest, (**spec).clone());
+        }
+        let jitter = self.random;
+        match &mut self.rollout {
+            Some(rollout) if rollout.target == *target => {
+                rollout.fetched(now, jitter, &outcome, out);
+            }
+            // Nobody waits for it any more.
+            _ => return,
+        }
+        if let FetchOutcome::Refused(reason) = outcome {
+            self.fail_rollout(now, reason, out);
+        }
+    }
+
+    fn leave(&mut self, now: Now, reason: String, out: &mut Vec<Effect>) {
+        if self.leaving.is_some() {
+            return;
+        }
+        out.push(tell(now, Level::Normal, format!("leaving: {reason}")));
+        self.leaving = Some(reason);
+        if let Some(rollout) = self.rollout.take() {
+            out.push(Effect::CancelFetch(rollout.target));
+        }
+        self.generations.values_mut().for_each(|generation| generation.role = Role::Retiring);
+    }
+
+    /// Forgets generations of which nothing is left, and sockets that nobody wants.
+    fn bury(&mut self, out: &mut Vec<Effect>) {
+        let ports = |generations: &BTreeMap<Generation, GenerationState>| -> BTreeSet<u16> {
+            generations.values().filter_map(|g| g.record.plan.spec.port).collect()
+        };
+        let before = ports(&self.generations);
+        let ended: Vec<_> =
+            self.generations.values().filter(|g| g.role == Role::Retiring && g.ended()).collect();
+        let numbers: Vec<_> = ended.iter().map(|generation| generation.number).collect();
+        let ids = ended.iter().flat_map(|generation| &generation.processes);
+        out.extend(ids.map(|process| Effect::Forget(process.id.clone())));
+        for number in numbers {
+            self.generations.remove(&number);
+            self.ledger.generations.remove(&number);
+        }
+        let after = ports(&self.generations);
+        out.extend(before.difference(&after).map(|port| Effect::CloseSocket { port: *port }));
+    }
+
+    fn prune(&mut self, out: &mut Vec<Effect>) {
+        if self.rollout.is_some() || !self.ledger.settled {
+            return;
+        }
+        let ledger = &self.ledger;
+        let digest = |target: &Target| target.release.digest;
+        let mut needed: BTreeSet<Digest> =
+            ledger.generations.values().map(|g| digest(&g.target)).collect();
+        needed.extend(ledger.current.as_ref().map(digest));
+        needed.extend(ledger.previous().map(digest));
+        needed.extend(ledger.desired.as_ref().map(|desired| digest(&desired.target)));
+        let recent: Vec<_> = ledger.history.iter().map(digest).collect();
+        let (keep, bytes_max) = (self.settings.keep, self.settings.disk_bytes_max);
+        for digest in to_prune(&self.on_disk, &needed, &recent, keep, bytes_max) {
+            if self.pruning.insert(digest) {
+                self.specs.remove(&digest);
+                out.push(Effect::Prune(digest));
+            }
+        }
+    }
+
+    /// Puts what has to survive in front of everything that relies on it.
+    fn remember(&mut self, now: Now, out: &mut Vec<Effect>) {
+        for effect in out.iter() {
+            if let Effect::Tell(told) = effect {
+                self.ledger.tell(told.clone());
+            }
+        }
+        let again = self.save_again.is_some_and(|at| now.at >= at);
+        if self.ledger != self.saved || again {
+            self.save_again = None;
+            self.saved = self.ledger.clone();
+            out.insert(0, Effect::SaveLedger(Box::new(self.ledger.clone())));
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &GenerationState> {
+        self.generations.values().filter(|generation| generation.role == Role::Live)
+    }
+
+    fn live_of(&self, tier: &TierName) -> Option<&GenerationState> {
+        self.live().find(|generation| generation.record.tier == *tier)
+    }
+
+    fn circumstances(&self, now: Now, generation: Generation) -> Circumstances {
+        let current = self.ledger.current.as_ref();
+        let on_trial =
+            |state: &GenerationState| !self.ledger.settled && current == Some(&state.record.target);
+        let trial = self.generations.get(&generation).is_some_and(on_trial);
+        let jitter = self.random.wrapping_add(u64::from(generation.0));
+        Circumstances { now, trial, hold: self.holds(generation), jitter }
+    }
+
+    /// Whether a generation that is to go must wait, because nothing else of its tier accepts.
+    fn holds(&self, number: Generation) -> bool {
+        let Some(tier) = self.generations.get(&number).map(|g| &g.record.tier) else {
+            return false;
+        };
+        let serves = |g: &GenerationState| {
+            g.record.tier == *tier && g.role != Role::Retiring && g.accepting() > 0
+        };
+        self.leaving.is_none()
+            && self.ledger.tiers.contains_key(tier)
+            && !self.generations.values().any(serves)
+    }
+
+    fn plan_of(&self, tier: &TierName, spec: &ReleaseSpec) -> Option<TierPlan> {
+        let over = self.settings.overrides.get(tier);
+        Some(TierPlan::new(spec.tiers.get(tier)?, over, self.settings.cores))
+    }
+}
+
+/// The next of a sequence of numbers without a pattern: jitter needs no more.
+fn splitmix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The pause before trying again, for a fetch or a rollout.
+fn retry_after(failures: u32, jitter: u64) -> Duration {
+    jittered(crate::rollout::retry_delay(failures, jitter), jitter)
+}
+
+/// Whether two targets are the same bytes; the version is only a label.
+fn same_release(a: &ReleaseRef, b: &ReleaseRef) -> bool {
+    a.digest == b.digest
+}

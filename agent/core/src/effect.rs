@@ -1,0 +1,116 @@
+//! What the core wants done, for the shell to do. In order: an effect may rely on those before it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Ledger;
+use crate::spec::TierPlan;
+use crate::time::{Now, Wall};
+use crate::types::{Digest, ProcessId, ReleaseRef, Run, Target};
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Make the ledger durable before anything that follows. Answered by `LedgerSaved`.
+    SaveLedger(Box<Ledger>),
+    /// Read the channel. Answered by `Channel`.
+    ReadChannel,
+    /// Put a release on disk, or find it there, and read its `release.toml`. Answered by `Fetched`.
+    Fetch(Target),
+    /// Stop fetching it; no answer is owed.
+    CancelFetch(Target),
+    /// Start a process, binding its tier's socket first if nobody has. Answered by `Started`, later
+    /// by `Exited`.
+    Start {
+        /// Which.
+        id: ProcessId,
+        /// Which start of it.
+        run: Run,
+        /// Of what.
+        release: ReleaseRef,
+        /// How.
+        plan: Box<TierPlan>,
+    },
+    /// Ask a process once whether it is well. Answered by `Probed`.
+    Probe {
+        /// Which.
+        id: ProcessId,
+        /// Which start of it.
+        run: Run,
+        /// The HTTP path; without one, connecting is enough.
+        path: Option<String>,
+    },
+    /// Tell a process to accept. Answered by `Accepting`.
+    Accept {
+        /// Which.
+        id: ProcessId,
+        /// Which start of it.
+        run: Run,
+    },
+    /// Tell a process to stop accepting and finish what it has. Answered by `Drained`.
+    Bleed {
+        /// Which.
+        id: ProcessId,
+        /// Which start of it.
+        run: Run,
+        /// How long it may take.
+        within: Duration,
+    },
+    /// Send SIGTERM to a process. Answered by `Exited`.
+    Terminate {
+        /// Which.
+        id: ProcessId,
+        /// Which start of it.
+        run: Run,
+    },
+    /// Kill a process and everything it started. Answered by `Exited`.
+    Kill {
+        /// Which.
+        id: ProcessId,
+        /// Which start of it.
+        run: Run,
+    },
+    /// A process id will not be used again: clean up after it.
+    Forget(ProcessId),
+    /// No tier wants this port any more.
+    CloseSocket {
+        /// The port.
+        port: u16,
+    },
+    /// Remove a release from disk. Answered by `OnDisk`.
+    Prune(Digest),
+    /// Tell people.
+    Tell(Told),
+    /// Everything has ended: the agent may go.
+    Exit,
+}
+
+/// Something people should know, as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// When.
+    pub at: Wall,
+    /// How bad.
+    pub level: Level,
+    /// A clause: `v42 settled: cutover 41s after fetch`.
+    pub text: String,
+}
+
+/// How bad something is, by its consequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Normal,
+    /// Unexpected, and nothing was lost.
+    Warning,
+    /// Something was lost, or a person is needed.
+    Error,
+}
+
+/// Tells people that `text`.
+#[must_use]
+pub fn tell(now: Now, level: Level, text: String) -> Effect {
+    Effect::Tell(Told { at: now.wall, level, text })
+}

@@ -1,0 +1,592 @@
+//! One process: where it stands, and what to do about it next.
+//!
+//! A process is driven towards what its generation [`Want`]s of it. Every step can be taken again: news
+//! that got lost comes back with the process's next hello, probe or exit.
+
+use std::time::Duration;
+
+use crate::effect::{Effect, Level};
+use crate::event::{HandoffState, News};
+use crate::limits;
+use crate::restart::{Decision, RestartTracker};
+use crate::spec::{Handoff, TierPlan};
+use crate::time::{Moment, Now, Wall};
+use crate::types::{Exit, Pid, ProcessId, ReleaseRef, Run};
+
+/// What a generation wants of its processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Run and pass the probes, but do not accept.
+    Ready,
+    /// Accept.
+    Serve,
+    /// Go on accepting for now, if it does; otherwise finish and end.
+    Hold,
+    /// Finish and end.
+    Gone,
+}
+
+/// Where a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not running; to be started.
+    Waiting {
+        /// Not before this.
+        until: Moment,
+    },
+    /// The shell is starting it.
+    Starting {
+        /// The shell answers before this.
+        by: Moment,
+    },
+    /// It outlived an agent; where it stands it has not said yet.
+    Adopted {
+        /// It comes back to the channel before this.
+        by: Moment,
+    },
+    /// It runs and is not ready yet.
+    Up {
+        /// It is ready before this, or it has failed.
+        by: Moment,
+    },
+    /// Its probes passed, and nobody told it to accept.
+    Ready,
+    /// It was told to accept.
+    Accepting {
+        /// It confirms before this; `None` when it has.
+        confirm_by: Option<Moment>,
+    },
+    /// It was told to finish what it has.
+    Bleeding {
+        /// Afterwards it is signalled.
+        not_after: Moment,
+    },
+    /// It was sent SIGTERM, or SIGKILL.
+    Stopping {
+        /// SIGKILL (again) at this moment.
+        kill_at: Moment,
+    },
+    /// It is gone and will not be started again.
+    Ended,
+}
+
+/// What the probes of a process say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Probing {
+    pending_by: Option<Moment>,
+    next: Moment,
+    pause: Duration,
+    good: u32,
+    bad: u32,
+    /// The last answer, and when it came.
+    pub last: Option<(Wall, Result<(), String>)>,
+}
+
+/// One process of a generation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Process {
+    /// Which.
+    pub id: ProcessId,
+    /// Which start of it.
+    pub run: Run,
+    /// Its number, while it runs.
+    pub pid: Option<Pid>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when it stands there.
+    pub since: Now,
+    /// Its restarts.
+    pub restarts: RestartTracker,
+    /// Its probes.
+    pub probing: Probing,
+    /// Why it is where it is, when that needs a word.
+    pub reason: Option<String>,
+    /// Whether it ever accepted, in any run.
+    pub served: bool,
+    /// Exits since it last served.
+    pub exits: u32,
+    listening: bool,
+    up_since: Moment,
+    misled: Option<String>,
+    crash: Option<String>,
+    doomed: bool,
+}
+
+/// What drives a process: the time, what is wanted, and of what it is made.
+pub struct Drive<'a> {
+    /// The time.
+    pub now: Now,
+    /// What its generation wants.
+    pub want: Want,
+    /// How it runs.
+    pub plan: &'a TierPlan,
+    /// What it runs.
+    pub release: &'a ReleaseRef,
+    /// Its release is on trial, so it is probed more often.
+    pub trial: bool,
+    /// Any number, different each time.
+    pub jitter: u64,
+}
+
+impl Process {
+    /// A process that is to be started at once.
+    #[must_use]
+    pub fn new(id: ProcessId, now: Now) -> Self {
+        Self {
+            id,
+            run: 0,
+            pid: None,
+            phase: Phase::Waiting { until: now.at },
+            since: now,
+            restarts: RestartTracker::default(),
+            probing: Probing::default(),
+            reason: None,
+            served: false,
+            exits: 0,
+            listening: false,
+            up_since: now.at,
+            misled: None,
+            crash: None,
+            doomed: false,
+        }
+    }
+
+    /// A process that outlived its agent.
+    #[must_use]
+    pub fn adopted(id: ProcessId, run: Run, pid: Pid, now: Now) -> Self {
+        let phase = Phase::Adopted { by: now.at.plus(limits::HELLO_WITHIN) };
+        Self { run, pid: Some(pid), phase, ..Self::new(id, now) }
+    }
+
+    /// Whether it may be running.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        !matches!(self.phase, Phase::Waiting { .. } | Phase::Ended)
+    }
+
+    /// Whether it accepts, and has said so.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        matches!(self.phase, Phase::Accepting { confirm_by: None })
+    }
+
+    /// Whether its probes passed in this run, so that it may accept.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Accepting { .. })
+    }
+
+    /// Whether its probes failed so often that it counts as hung.
+    #[must_use]
+    pub fn hung(&self) -> bool {
+        self.probing.bad >= limits::PROBE_FAILURES_MAX
+    }
+
+    /// The next moment at which [`Self::drive`] has something to do even without news.
+    #[must_use]
+    pub fn next_wake(&self, plan: &TierPlan) -> Option<Moment> {
+        let probe = self.probes(plan).then(|| self.probing.pending_by.unwrap_or(self.probing.next));
+        let deadline = match self.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Starting { by } | Phase::Adopted { by } => Some(by),
+            Phase::Up { by } if takes_commands(plan) => Some(by),
+            Phase::Up { .. } => Some(self.up_since.plus(limits::UP_FOR)),
+            Phase::Ready | Phase::Ended => None,
+            Phase::Accepting { confirm_by } => confirm_by,
+            Phase::Bleeding { not_after } => Some(not_after),
+            Phase::Stopping { kill_at } => Some(kill_at),
+        };
+        [probe, deadline].into_iter().flatten().min()
+    }
+
+    /// Takes every step that is due.
+    pub fn drive(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
+        // A step may make the next one due at once: ready, then accept. Phases only move forward
+        // within one call, so their number bounds the loop.
+        for _ in 0..8 {
+            let before = self.phase;
+            self.step(drive, out);
+            if self.phase == before {
+                break;
+            }
+            self.since = drive.now;
+        }
+        self.probe(drive, out);
+    }
+
+    fn step(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
+        let now = drive.now.at;
+        let gone = matches!(drive.want, Want::Hold | Want::Gone);
+        match self.phase {
+            Phase::Ended => {}
+            Phase::Waiting { .. } if gone => self.phase = Phase::Ended,
+            Phase::Waiting { until } if now >= until => self.start(drive, out),
+            Phase::Waiting { .. } => {}
+            Phase::Starting { by } if gone || now >= by => self.kill(drive.now, out),
+            Phase::Starting { .. } => {}
+            Phase::Adopted { .. } if !takes_commands(drive.plan) => self.recognised(drive),
+            Phase::Adopted { by } if now >= by => {
+                self.reason = Some("did not come back to the agent's channel".to_owned());
+                self.bleed(drive.now, Duration::ZERO, out);
+            }
+            Phase::Adopted { .. } => {}
+            Phase::Up { .. } | Phase::Ready if gone => {
+                self.terminate(drive, drive.plan.spec.stop, out)
+            }
+            Phase::Up { by } => self.step_up(drive, by, out),
+            Phase::Ready if drive.want == Want::Serve => self.accept(drive, out),
+            Phase::Ready => {}
+            Phase::Accepting { confirm_by } => self.step_accepting(drive, confirm_by, out),
+            Phase::Bleeding { not_after } if now >= not_after => {
+                let grace = if self.doomed { Duration::ZERO } else { drive.plan.spec.stop };
+                self.terminate(drive, grace, out);
+            }
+            Phase::Bleeding { .. } => {}
+            Phase::Stopping { kill_at } if now >= kill_at => self.kill(drive.now, out),
+            Phase::Stopping { .. } => {}
+        }
+    }
+
+    fn step_up(&mut self, drive: &Drive<'_>, by: Moment, out: &mut Vec<Effect>) {
+        let now = drive.now.at;
+        let ready = if takes_commands(drive.plan) {
+            self.listening && self.probing.good >= drive.plan.spec.ready.successes
+        } else {
+            now.since(self.up_since) >= limits::UP_FOR
+        };
+        if ready {
+            self.phase = Phase::Ready;
+            self.reason = None;
+        } else if now >= by {
+            let reason = self.why_not_ready(drive.plan);
+            self.exits = self.exits.max(limits::CANDIDATE_EXITS_MAX);
+            self.tell(drive.now, Level::Warning, &reason, out);
+            self.reason = Some(reason);
+            self.doomed = true;
+            self.kill(drive.now, out);
+        }
+    }
+
+    fn step_accepting(
+        &mut self,
+        drive: &Drive<'_>,
+        confirm_by: Option<Moment>,
+        out: &mut Vec<Effect>,
+    ) {
+        let spec = &drive.plan.spec;
+        if drive.want == Want::Gone {
+            if takes_commands(drive.plan) {
+                self.bleed(drive.now, spec.bleed, out);
+            } else {
+                // SIGTERM is the bleed of a process that knows no other.
+                self.terminate(drive, spec.bleed + spec.stop, out);
+            }
+            return;
+        }
+        let reason = if confirm_by.is_some_and(|by| drive.now.at >= by) {
+            "was told to accept and did not confirm it".to_owned()
+        } else if self.hung() {
+            let last = self.probing.last.as_ref().and_then(|(_, answer)| answer.clone().err());
+            let last = last.unwrap_or_else(|| "no answer".to_owned());
+            format!("failed {} probes in a row: {last}", self.probing.bad)
+        } else {
+            return;
+        };
+        self.tell(drive.now, Level::Warning, &format!("{reason}; it is replaced"), out);
+        self.reason = Some(reason);
+        self.doomed = true;
+        self.bleed(drive.now, limits::BLEED_GRACE, out);
+    }
+
+    fn start(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
+        self.run = self.run.saturating_add(1);
+        self.pid = None;
+        self.probing = Probing::default();
+        self.listening = false;
+        self.misled = None;
+        self.crash = None;
+        self.doomed = false;
+        self.phase = Phase::Starting { by: drive.now.at.plus(limits::START_WITHIN) };
+        out.push(Effect::Start {
+            id: self.id.clone(),
+            run: self.run,
+            release: drive.release.clone(),
+            plan: Box::new(drive.plan.clone()),
+        });
+    }
+
+    /// A process without a channel that outlived an agent: it runs, and that is all there is to know.
+    fn recognised(&mut self, drive: &Drive<'_>) {
+        self.phase = if drive.plan.spec.port.is_some() {
+            self.served = true;
+            Phase::Accepting { confirm_by: None }
+        } else {
+            Phase::Up { by: drive.now.at.plus(drive.plan.spec.ready.within) }
+        };
+        self.up_since = drive.now.at;
+    }
+
+    fn accept(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
+        let commands = takes_commands(drive.plan);
+        let confirm_by = commands.then(|| drive.now.at.plus(limits::ACCEPT_WITHIN));
+        self.phase = Phase::Accepting { confirm_by };
+        self.probing.bad = 0;
+        self.probing.next = drive.now.at.plus(probe_pause(drive.trial));
+        if commands {
+            out.push(Effect::Accept { id: self.id.clone(), run: self.run });
+        } else {
+            self.serves();
+        }
+    }
+
+    fn serves(&mut self) {
+        self.served = true;
+        self.exits = 0;
+    }
+
+    fn bleed(&mut self, now: Now, within: Duration, out: &mut Vec<Effect>) {
+        let not_after = now.at.plus(within).plus(limits::BLEED_GRACE);
+        self.phase = Phase::Bleeding { not_after };
+        out.push(Effect::Bleed { id: self.id.clone(), run: self.run, within });
+    }
+
+    fn terminate(&mut self, drive: &Drive<'_>, grace: Duration, out: &mut Vec<Effect>) {
+        if grace.is_zero() {
+            return self.kill(drive.now, out);
+        }
+        self.phase = Phase::Stopping { kill_at: drive.now.at.plus(grace) };
+        out.push(Effect::Terminate { id: self.id.clone(), run: self.run });
+    }
+
+    fn kill(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.phase = Phase::Stopping { kill_at: now.at.plus(limits::KILL_AGAIN_EVERY) };
+        out.push(Effect::Kill { id: self.id.clone(), run: self.run });
+    }
+
+    fn tell(&self, now: Now, level: Level, what: &str, out: &mut Vec<Effect>) {
+        out.push(crate::effect::tell(now, level, format!("{} {what}", self.id)));
+    }
+
+    /// How the start went.
+    pub fn started(
+        &mut self,
+        drive: &Drive<'_>,
+        outcome: Result<Pid, String>,
+        out: &mut Vec<Effect>,
+    ) {
+        match outcome {
+            Ok(pid) => {
+                self.pid = Some(pid);
+                self.up_since = drive.now.at;
+                // A start that was overtaken by a stop stays what it is.
+                if matches!(self.phase, Phase::Starting { .. }) {
+                    let by = drive.now.at.plus(drive.plan.spec.ready.within);
+                    self.phase = Phase::Up { by };
+                    self.since = drive.now;
+                }
+            }
+            Err(reason) => self.ended(drive, &format!("could not be started: {reason}"), out),
+        }
+    }
+
+    /// Takes in what the process said, or was observed to do.
+    pub fn news(&mut self, drive: &Drive<'_>, news: News, out: &mut Vec<Effect>) {
+        match news {
+            News::Hello(state) => self.hello(drive, state, out),
+            News::Listening => self.listening = true,
+            News::Elsewhere { port, child } => {
+                self.misled = Some(misled_text(port, child, drive.plan))
+            }
+            News::Probed(answer) => self.probed(drive, answer),
+            News::Accepting => {
+                if let Phase::Accepting { confirm_by } = &mut self.phase {
+                    *confirm_by = None;
+                    self.serves();
+                }
+            }
+            News::Drained { cut } => {
+                if let Phase::Bleeding { not_after } = &mut self.phase {
+                    *not_after = drive.now.at;
+                    if cut > 0 {
+                        let what = format!(
+                            "was cut at the end of its bleed with {cut} requests in flight"
+                        );
+                        self.tell(drive.now, Level::Error, &what, out);
+                    }
+                }
+            }
+            News::Crashing(message) => self.crash = Some(message),
+            // Counted by the generation.
+            News::Answered { .. } => {}
+            News::Exited(exit) => {
+                let mut what = exit.to_string();
+                if let Some(crash) = self.crash.take() {
+                    what = format!("{what} ({crash})");
+                }
+                if exit == Exit::Unknown && self.pid.is_none() {
+                    "ended while the agent was away".clone_into(&mut what);
+                }
+                self.ended(drive, &what, out);
+            }
+        }
+    }
+
+    fn hello(&mut self, drive: &Drive<'_>, state: HandoffState, out: &mut Vec<Effect>) {
+        // A worker has the preload too, for its numbers; there is nothing to hand to it.
+        if !takes_commands(drive.plan) {
+            return;
+        }
+        if state != HandoffState::Starting {
+            self.listening = true;
+        }
+        let now = drive.now;
+        match (self.phase, state) {
+            (Phase::Adopted { .. }, HandoffState::Starting | HandoffState::Listening) => {
+                self.phase = Phase::Up { by: now.at.plus(drive.plan.spec.ready.within) };
+            }
+            (Phase::Adopted { .. } | Phase::Up { .. }, HandoffState::Accepting) => {
+                self.phase = Phase::Accepting { confirm_by: None };
+                self.serves();
+            }
+            (Phase::Adopted { .. } | Phase::Accepting { .. }, HandoffState::Bleeding) => {
+                // It cannot take the socket back: what is left of it is finished, then replaced.
+                self.bleed(now, drive.plan.spec.bleed, out);
+            }
+            (Phase::Adopted { .. } | Phase::Accepting { .. }, HandoffState::Drained) => {
+                self.phase = Phase::Bleeding { not_after: now.at };
+            }
+            (Phase::Bleeding { not_after }, HandoffState::Accepting) => {
+                let within = Duration::from_millis(not_after.0.saturating_sub(now.at.0));
+                out.push(Effect::Bleed { id: self.id.clone(), run: self.run, within });
+            }
+            (Phase::Bleeding { not_after }, HandoffState::Drained) => {
+                self.phase = Phase::Bleeding { not_after: not_after.min(now.at) };
+            }
+            (Phase::Accepting { .. }, HandoffState::Starting | HandoffState::Listening) => {
+                out.push(Effect::Accept { id: self.id.clone(), run: self.run });
+            }
+            (Phase::Accepting { confirm_by: Some(_) }, HandoffState::Accepting) => {
+                self.phase = Phase::Accepting { confirm_by: None };
+                self.serves();
+            }
+            _ => {}
+        }
+    }
+
+    fn probed(&mut self, drive: &Drive<'_>, answer: Result<(), String>) {
+        self.probing.pending_by = None;
+        let good = answer.is_ok();
+        self.probing.last = Some((drive.now.wall, answer));
+        if good {
+            self.probing.good = self.probing.good.saturating_add(1);
+            self.probing.bad = 0;
+            self.probing.pause = limits::PROBE_STARTING_EVERY;
+        } else {
+            self.probing.good = 0;
+            self.probing.bad = self.probing.bad.saturating_add(1);
+        }
+        let pause = if matches!(self.phase, Phase::Accepting { .. }) {
+            probe_pause(drive.trial)
+        } else {
+            let pause = self.probing.pause.max(limits::PROBE_STARTING_EVERY);
+            self.probing.pause = if good { pause } else { pause * 2 };
+            self.probing.pause = self.probing.pause.min(limits::PROBE_STARTING_EVERY_MAX);
+            pause
+        };
+        self.probing.next = drive.now.at.plus(pause);
+    }
+
+    fn probes(&self, plan: &TierPlan) -> bool {
+        takes_commands(plan)
+            && match self.phase {
+                Phase::Up { .. } => self.listening,
+                Phase::Accepting { .. } => true,
+                _ => false,
+            }
+    }
+
+    fn probe(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
+        if !self.probes(drive.plan) {
+            return;
+        }
+        if let Some(by) = self.probing.pending_by {
+            if drive.now.at >= by {
+                self.probed(
+                    drive,
+                    Err(format!("no answer in {}s", limits::PROBE_WITHIN.as_secs())),
+                );
+            }
+            return;
+        }
+        if drive.now.at >= self.probing.next {
+            // The shell gives up first; this is for an answer that got lost.
+            let by = drive.now.at.plus(limits::PROBE_WITHIN).plus(Duration::from_secs(1));
+            self.probing.pending_by = Some(by);
+            let path = drive.plan.spec.ready.path.clone();
+            out.push(Effect::Probe { id: self.id.clone(), run: self.run, path });
+        }
+    }
+
+    /// It is gone, in whatever way: start it again, or not.
+    fn ended(&mut self, drive: &Drive<'_>, what: &str, out: &mut Vec<Effect>) {
+        let asked_for = matches!(self.phase, Phase::Stopping { .. } | Phase::Bleeding { .. });
+        self.pid = None;
+        self.since = drive.now;
+        if matches!(drive.want, Want::Hold | Want::Gone) {
+            self.phase = Phase::Ended;
+            return;
+        }
+        self.exits = self.exits.saturating_add(1);
+        let Decision { delay, reason, crash_loop } =
+            self.restarts.ended(drive.now.at, drive.jitter);
+        self.phase = Phase::Waiting { until: drive.now.at.plus(delay) };
+        // Why it had to go was said before; that it went is no news.
+        let replaced = asked_for && self.doomed;
+        if !replaced {
+            self.reason = Some(what.to_owned());
+        }
+        let what = if replaced { "is started again" } else { what };
+        // In a loop one line says it all; the count is in the status.
+        let level = if crash_loop { Level::Error } else { Level::Warning };
+        self.tell(drive.now, level, &format!("{what}; {reason}"), out);
+    }
+
+    fn why_not_ready(&self, plan: &TierPlan) -> String {
+        let within = crate::time::text(plan.spec.ready.within);
+        let Some(port) = plan.spec.port else { return format!("was not ready within {within}") };
+        if !self.listening {
+            let hint = self.misled.clone().unwrap_or_else(|| {
+                "let it listen on process.env.PORT and name the program itself in `command`, \
+                 because wrappers lose the inherited socket"
+                    .to_owned()
+            });
+            return format!("never listened on PORT {port} within {within}: {hint}");
+        }
+        let path = plan.spec.ready.path.as_deref().unwrap_or("its port");
+        match &self.probing.last {
+            Some((_, Err(reason))) => format!("was not ready within {within}: {reason}"),
+            _ => format!("was not ready within {within}: too few good answers on {path}"),
+        }
+    }
+}
+
+/// Whether a process has the preload, so that it can be told to accept and bleed and be probed alone.
+#[must_use]
+pub fn takes_commands(plan: &TierPlan) -> bool {
+    plan.spec.port.is_some() && plan.spec.handoff == Handoff::Node
+}
+
+fn probe_pause(trial: bool) -> Duration {
+    if trial { limits::PROBE_TRIAL_EVERY } else { limits::PROBE_SERVING_EVERY }
+}
+
+fn misled_text(port: u16, child: bool, plan: &TierPlan) -> String {
+    if child {
+        let command = plan.spec.command.join(" ");
+        return format!(
+            "`{command}` started a child process that listened on {port} without the inherited \
+             socket; name the direct command, such as [\"node\", \"server.js\"]"
+        );
+    }
+    format!("it listened on {port} instead; let it listen on process.env.PORT")
+}

@@ -1,0 +1,546 @@
+//! The host, the source and the shell, as far as the controller can tell the difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use groundcrew_core::controller::{Controller, Settings};
+use groundcrew_core::effect::Effect;
+use groundcrew_core::event::{
+    ChannelReading, Event, FetchOutcome, Found, HandoffState, News, OnDisk,
+};
+use groundcrew_core::ledger::{GenerationRecord, Ledger};
+use groundcrew_core::spec::*;
+use groundcrew_core::time::{Moment, Now, Wall};
+use groundcrew_core::types::*;
+
+use crate::dice::Dice;
+use crate::invariants::Watcher;
+
+/// How the processes of a release behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    Good,
+    ThrowsAtBoot,
+    NeverListens,
+    NeverReady,
+    CrashesSoon,
+    Errs,
+    Corrupt,
+}
+
+#[derive(Debug, Clone)]
+pub struct SimProcess {
+    pub run: Run,
+    pub pid: Pid,
+    pub target: Target,
+    pub plan: TierPlan,
+    pub conduct: Conduct,
+    pub state: HandoffState,
+    pub hung: bool,
+    pub good_probes: u32,
+    pub bleed_until: Option<Moment>,
+}
+
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub steps: u64,
+    pub cutovers: u64,
+    pub rollbacks: u64,
+    pub agent_deaths: u64,
+}
+
+/// Something that will happen, and whether it dies with the agent.
+enum Coming {
+    ToAgent(Event),
+    /// What a process does by itself, whether or not there is an agent.
+    Process(ProcessId, Run, Deed),
+    AgentStarts,
+    Promote,
+}
+
+#[derive(Debug, Clone)]
+enum Deed {
+    Listen,
+    Exit(Exit),
+    Answer,
+    BleedEnds,
+    Hello,
+}
+
+pub struct World {
+    pub dice: Dice,
+    pub now: Now,
+    pub log: Vec<String>,
+    pub counts: Counts,
+    pub processes: BTreeMap<ProcessId, SimProcess>,
+    pub conducts: BTreeMap<Digest, Conduct>,
+    pub desired: Option<Desired>,
+    pub on_disk: BTreeSet<Digest>,
+    pub faults: bool,
+    agent: Option<Controller>,
+    ledger: Ledger,
+    coming: BTreeMap<(Moment, u64), Coming>,
+    sequence: u64,
+    next_pid: Pid,
+    watcher: Watcher,
+    same_tick: (Moment, u32),
+}
+
+const START: Now = Now { at: Moment(1_000_000), wall: Wall(1_790_000_000_000) };
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut world = Self {
+            dice: Dice::new(seed),
+            now: START,
+            log: Vec::new(),
+            counts: Counts::default(),
+            processes: BTreeMap::new(),
+            conducts: BTreeMap::new(),
+            desired: None,
+            on_disk: BTreeSet::new(),
+            faults: true,
+            agent: None,
+            ledger: Ledger::default(),
+            coming: BTreeMap::new(),
+            sequence: 0,
+            next_pid: 100,
+            watcher: Watcher::default(),
+            same_tick: (START.at, 0),
+        };
+        world.come(0, Coming::Promote);
+        world.come(1, Coming::AgentStarts);
+        world
+    }
+
+    /// A quarter of an hour in which everything may fail.
+    pub fn run_with_faults(&mut self) {
+        for _ in 0..self.dice.between(1, 7) {
+            let at = self.dice.between(10, 900_000);
+            self.come(at, Coming::Promote);
+        }
+        let end = START.at.plus(Duration::from_mins(15));
+        self.run_until(end);
+    }
+
+    /// Then a good release and peace: everything has to be well in the end.
+    pub fn run_without_faults(&mut self) {
+        self.faults = false;
+        self.log("peace");
+        if self.agent.is_none() {
+            self.come(0, Coming::AgentStarts);
+        }
+        self.processes.values_mut().for_each(|process| process.hung = false);
+        self.promote(Conduct::Good);
+        self.run_until(self.now.at.plus(Duration::from_mins(20)));
+        let controller = self.agent.as_ref().expect("an agent in peace");
+        crate::invariants::check_end(self, controller);
+    }
+
+    pub fn log(&mut self, text: impl Into<String>) {
+        self.log.push(format!("{:>9} {}", self.now.at.0 - START.at.0, text.into()));
+    }
+
+    fn run_until(&mut self, end: Moment) {
+        loop {
+            let wake = self.agent.as_ref().and_then(Controller::next_wake);
+            let next = self.coming.keys().next().map(|(at, _)| *at);
+            let tick = wake.is_some_and(|wake| next.is_none_or(|next| wake <= next));
+            let Some(at) = (if tick { wake } else { next }) else { break };
+            if at > end {
+                break;
+            }
+            self.pass_time(at.max(self.now.at));
+            if tick {
+                self.check_tick();
+                self.step(Event::Tick);
+            } else if let Some((_, coming)) = self.coming.pop_first() {
+                self.happen(coming);
+            }
+        }
+        self.pass_time(end);
+    }
+
+    /// A wake that leads nowhere would be a busy loop.
+    fn check_tick(&mut self) {
+        let (at, count) = self.same_tick;
+        self.same_tick = if at == self.now.at { (at, count + 1) } else { (self.now.at, 0) };
+        assert!(self.same_tick.1 < 50, "the controller spins at {at:?}\n{}", self.tail());
+    }
+
+    fn pass_time(&mut self, at: Moment) {
+        let passed = at.since(self.now.at);
+        self.now.wall.0 += i64::try_from(passed.as_millis()).unwrap();
+        self.now.at = at;
+        if self.faults && self.dice.one_in(200) {
+            self.now.wall.0 += i64::try_from(self.dice.between(0, 7_200_000)).unwrap() - 3_600_000;
+        }
+    }
+
+    fn come(&mut self, after_ms: u64, coming: Coming) {
+        self.sequence += 1;
+        let at = self.now.at.plus(Duration::from_millis(after_ms));
+        self.coming.insert((at, self.sequence), coming);
+    }
+
+    fn happen(&mut self, coming: Coming) {
+        match coming {
+            Coming::ToAgent(event) => self.step(event),
+            Coming::AgentStarts => self.start_agent(),
+            Coming::Promote => {
+                let conducts = [
+                    Conduct::Good,
+                    Conduct::Good,
+                    Conduct::Good,
+                    Conduct::ThrowsAtBoot,
+                    Conduct::NeverListens,
+                    Conduct::NeverReady,
+                    Conduct::CrashesSoon,
+                    Conduct::Errs,
+                    Conduct::Corrupt,
+                ];
+                let conduct = self.dice.pick(&conducts);
+                self.promote(conduct);
+            }
+            Coming::Process(id, run, deed) => self.deed(&id, run, deed),
+        }
+    }
+
+    fn promote(&mut self, conduct: Conduct) {
+        let generation = self.desired.as_ref().map_or(1, |d| d.channel_generation + 1);
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&generation.to_be_bytes());
+        let digest = Digest::from_bytes(bytes);
+        let version = format!("v{generation}").parse().unwrap();
+        let target = Target { release: ReleaseRef { version, digest }, manifest_digest: digest };
+        self.conducts.insert(digest, conduct);
+        self.desired = Some(Desired { target, channel_generation: generation });
+        self.log(format!("promote v{generation} {conduct:?}"));
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            tiers: None,
+            overrides: BTreeMap::new(),
+            cores: 2,
+            poll_interval: Duration::from_secs(10),
+            keep: 3,
+            disk_bytes_max: 1 << 40,
+            seed: 7,
+        }
+    }
+
+    fn start_agent(&mut self) {
+        if self.agent.is_some() {
+            return;
+        }
+        self.agent = Some(Controller::new(self.settings(), self.ledger.clone()));
+        let lost_ledger = self.faults && self.dice.one_in(40);
+        if lost_ledger {
+            self.ledger = Ledger::default();
+            self.agent = Some(Controller::new(self.settings(), Ledger::default()));
+            self.watcher.forget();
+        }
+        self.log(format!("agent starts{}", if lost_ledger { " without its ledger" } else { "" }));
+        let found: Vec<_> = self.processes.iter().map(|(id, process)| found(id, process)).collect();
+        for (id, process) in self.processes.clone() {
+            let after = self.dice.between(1, 3000);
+            self.come(after, Coming::Process(id, process.run, Deed::Hello));
+        }
+        let on_disk = self.on_disk();
+        self.step(Event::Begun { found, on_disk, same_boot: true });
+    }
+
+    fn on_disk(&self) -> Vec<OnDisk> {
+        self.on_disk.iter().map(|digest| OnDisk { digest: *digest, bytes: 100 }).collect()
+    }
+
+    fn step(&mut self, event: Event) {
+        let Some(agent) = &mut self.agent else { return };
+        self.counts.steps += 1;
+        assert!(self.counts.steps < 100_000, "the controller never rests\n{}", self.tail());
+        let text = describe(&event);
+        let effects = agent.step(self.now, event);
+        if !text.is_empty() {
+            self.log(text);
+        }
+        assert!(effects.len() < 100, "{} effects in one step", effects.len());
+        for effect in effects {
+            // The agent may die between any two effects.
+            if self.faults && self.dice.one_in(400) {
+                return self.agent_dies();
+            }
+            self.carry_out(effect);
+        }
+        if let Some(agent) = self.agent.take() {
+            crate::invariants::check_step(self, &agent);
+            self.agent = Some(agent);
+        }
+    }
+
+    fn agent_dies(&mut self) {
+        self.log("agent dies");
+        self.counts.agent_deaths += 1;
+        self.agent = None;
+        self.coming.retain(|_, coming| !matches!(coming, Coming::ToAgent(_)));
+        let after = self.dice.between(50, 20_000);
+        self.come(after, Coming::AgentStarts);
+    }
+
+    fn answer(&mut self, after_ms: u64, event: Event) {
+        // Answers get lost only with the agent; within one life the shell owes them.
+        self.come(after_ms, Coming::ToAgent(event));
+    }
+
+    fn tell_agent(&mut self, id: &ProcessId, run: Run, news: News) {
+        if self.agent.is_some() {
+            self.answer(1, Event::Process { id: id.clone(), run, news });
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        let mut watcher = std::mem::take(&mut self.watcher);
+        watcher.effect(self, &effect);
+        self.watcher = watcher;
+        match effect {
+            Effect::SaveLedger(ledger) => {
+                if self.faults && self.dice.one_in(60) {
+                    self.log("ledger not saved");
+                    return self.answer(1, Event::LedgerSaved(Err("disk full".into())));
+                }
+                self.ledger = *ledger;
+                self.answer(1, Event::LedgerSaved(Ok(())));
+            }
+            Effect::ReadChannel => self.read_channel(),
+            Effect::Fetch(target) => self.fetch(target),
+            Effect::CancelFetch(_) => {}
+            Effect::Start { id, run, release, plan } => self.start(id, run, release, *plan),
+            Effect::Probe { id, run, .. } => self.probe(&id, run),
+            Effect::Accept { id, run } => self.accept(&id, run),
+            Effect::Bleed { id, run, within } => self.bleed(&id, run, within),
+            Effect::Terminate { id, run } => {
+                let after = self.dice.between(1, 300);
+                let stubborn = self.faults && self.dice.one_in(10);
+                if !stubborn && self.processes.get(&id).is_some_and(|p| p.run == run && !p.hung) {
+                    self.come(after, Coming::Process(id, run, Deed::Exit(Exit::Code(0))));
+                }
+            }
+            Effect::Kill { id, run } => {
+                self.come(1, Coming::Process(id, run, Deed::Exit(Exit::Signal("SIGKILL".into()))));
+            }
+            Effect::Prune(digest) => {
+                self.on_disk.remove(&digest);
+                let on_disk = self.on_disk();
+                self.answer(50, Event::OnDisk(on_disk));
+            }
+            Effect::Tell(told) => {
+                self.counts.cutovers += u64::from(told.text.contains("its rollout began"));
+                self.counts.rollbacks += u64::from(told.text.contains("rolled back"));
+                self.log(format!("  # {}", told.text));
+            }
+            Effect::Forget(_) | Effect::CloseSocket { .. } => {}
+            Effect::Exit => self.agent = None,
+        }
+    }
+
+    fn read_channel(&mut self) {
+        if self.faults && self.dice.one_in(300) {
+            return; // The answer never comes: the controller must not wait for ever.
+        }
+        let reading = if self.faults && self.dice.one_in(10) {
+            ChannelReading::Unreachable("503".into())
+        } else {
+            self.desired.clone().map_or(ChannelReading::Missing, ChannelReading::Found)
+        };
+        let after = self.dice.between(1, 200);
+        self.answer(after, Event::Channel(reading));
+    }
+
+    fn fetch(&mut self, target: Target) {
+        let digest = target.release.digest;
+        let conduct = self.conducts[&digest];
+        let here = self.on_disk.contains(&digest);
+        let outcome = if !here && conduct == Conduct::Corrupt {
+            FetchOutcome::Refused("digest".into())
+        } else if !here && self.faults && self.dice.one_in(4) {
+            FetchOutcome::Failed("cut".into())
+        } else {
+            self.on_disk.insert(digest);
+            FetchOutcome::Ready(Box::new(spec()))
+        };
+        let after = if here { 1 } else { self.dice.between(10, 20_000) };
+        if !here && self.on_disk.contains(&digest) {
+            let on_disk = self.on_disk();
+            self.answer(after, Event::OnDisk(on_disk));
+        }
+        self.answer(after, Event::Fetched { target, outcome });
+    }
+
+    fn start(&mut self, id: ProcessId, run: Run, release: ReleaseRef, plan: TierPlan) {
+        if self.faults && self.dice.one_in(50) {
+            let outcome = Err("out of memory".to_owned());
+            return self.answer(1, Event::Started { id, run, outcome });
+        }
+        let conduct = self.conducts[&release.digest];
+        self.next_pid += 1;
+        let pid = self.next_pid;
+        let target = Target { manifest_digest: release.digest, release };
+        let process = SimProcess {
+            run,
+            pid,
+            target,
+            plan: plan.clone(),
+            conduct,
+            state: HandoffState::Starting,
+            hung: false,
+            good_probes: 0,
+            bleed_until: None,
+        };
+        self.processes.insert(id.clone(), process);
+        let boot = self.dice.between(20, 3000);
+        if conduct == Conduct::ThrowsAtBoot {
+            self.come(boot, Coming::Process(id.clone(), run, Deed::Exit(Exit::Code(1))));
+        } else if conduct != Conduct::NeverListens && plan.spec.port.is_some() {
+            self.come(boot, Coming::Process(id.clone(), run, Deed::Listen));
+        }
+        if self.faults && self.dice.one_in(20) {
+            let after = self.dice.between(1, 600_000);
+            self.come(
+                after,
+                Coming::Process(id.clone(), run, Deed::Exit(Exit::Signal("SIGSEGV".into()))),
+            );
+        }
+        self.answer(1, Event::Started { id, run, outcome: Ok(pid) });
+    }
+
+    fn probe(&mut self, id: &ProcessId, run: Run) {
+        let Some(process) = self.processes.get_mut(id).filter(|process| process.run == run) else {
+            return;
+        };
+        let bad = process.hung || process.conduct == Conduct::NeverReady;
+        let answer = if bad { Err("no answer in 5s".to_owned()) } else { Ok(()) };
+        process.good_probes = if bad { 0 } else { process.good_probes + 1 };
+        let after = if bad { 5000 } else { self.dice.between(1, 20) };
+        self.answer(after, Event::Process { id: id.clone(), run, news: News::Probed(answer) });
+        if self.faults && self.dice.one_in(3000) {
+            self.log(format!("{id} hangs"));
+            self.processes.get_mut(id).unwrap().hung = true;
+        }
+    }
+
+    fn accept(&mut self, id: &ProcessId, run: Run) {
+        if self.faults && self.dice.one_in(50) {
+            return; // The channel broke just then.
+        }
+        let Some(process) = self.processes.get_mut(id).filter(|process| process.run == run) else {
+            return;
+        };
+        if process.hung
+            || !matches!(process.state, HandoffState::Listening | HandoffState::Accepting)
+        {
+            return;
+        }
+        process.state = HandoffState::Accepting;
+        let conduct = process.conduct;
+        self.tell_agent(id, run, News::Accepting);
+        let after = self.dice.between(100, 50_000);
+        if conduct == Conduct::CrashesSoon {
+            self.come(after, Coming::Process(id.clone(), run, Deed::Exit(Exit::Code(1))));
+        }
+        self.come(1000, Coming::Process(id.clone(), run, Deed::Answer));
+    }
+
+    fn bleed(&mut self, id: &ProcessId, run: Run, within: Duration) {
+        let until = self.now.at.plus(within);
+        let Some(process) = self.processes.get_mut(id).filter(|process| process.run == run) else {
+            return;
+        };
+        if process.hung {
+            return;
+        }
+        process.state = HandoffState::Bleeding;
+        process.bleed_until = Some(until);
+        let longest = u64::try_from(within.as_millis()).unwrap().max(1);
+        let after = self.dice.between(1, longest + 1);
+        self.come(after, Coming::Process(id.clone(), run, Deed::BleedEnds));
+    }
+
+    fn deed(&mut self, id: &ProcessId, run: Run, deed: Deed) {
+        let Some(process) = self.processes.get_mut(id).filter(|process| process.run == run) else {
+            return;
+        };
+        let state = process.state;
+        match deed {
+            Deed::Exit(exit) => {
+                self.processes.remove(id);
+                self.tell_agent(id, run, News::Exited(exit));
+            }
+            Deed::Listen => {
+                process.state = HandoffState::Listening;
+                self.tell_agent(id, run, News::Listening);
+            }
+            Deed::Hello if process.hung => {}
+            Deed::Hello => self.tell_agent(id, run, News::Hello(state)),
+            Deed::BleedEnds if state == HandoffState::Bleeding => {
+                process.state = HandoffState::Drained;
+                self.tell_agent(id, run, News::Drained { cut: 0 });
+            }
+            Deed::BleedEnds => {}
+            Deed::Answer if state == HandoffState::Accepting => {
+                let errors = if process.conduct == Conduct::Errs { 20 } else { 0 };
+                self.tell_agent(id, run, News::Answered { requests: 100, errors });
+                self.come(5000, Coming::Process(id.clone(), run, Deed::Answer));
+            }
+            Deed::Answer => {}
+        }
+    }
+
+    pub fn tail(&self) -> String {
+        self.log[self.log.len().saturating_sub(80)..].join("\n")
+    }
+}
+
+fn found(id: &ProcessId, process: &SimProcess) -> Found {
+    let record = GenerationRecord {
+        tier: id.tier.clone(),
+        target: process.target.clone(),
+        plan: process.plan.clone(),
+        nonce: 0,
+    };
+    Found { id: id.clone(), run: process.run, pid: process.pid, record: Some(Box::new(record)) }
+}
+
+fn describe(event: &Event) -> String {
+    match event {
+        Event::Tick | Event::LedgerSaved(Ok(())) | Event::OnDisk(_) => String::new(),
+        Event::Process { news: News::Probed(Ok(())) | News::Answered { .. }, .. } => String::new(),
+        Event::Channel(_) => String::new(),
+        Event::Fetched { target, outcome: FetchOutcome::Ready(_) } => format!("fetched {target}"),
+        Event::Process { id, run, news } => format!("{id}/{run} {news:?}"),
+        Event::Begun { found, .. } => format!("begun with {} processes", found.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+pub fn spec() -> ReleaseSpec {
+    let web = TierSpec {
+        command: vec!["node".into(), "server.js".into()],
+        port: Some(3000),
+        processes: ProcessCount::PerCore,
+        ready: ReadySpec {
+            path: Some("/health".into()),
+            within: Duration::from_mins(1),
+            successes: 2,
+        },
+        bleed: Duration::from_secs(30),
+        stop: Duration::from_secs(10),
+        env: BTreeMap::new(),
+        handoff: Handoff::Node,
+        crash: CrashMode::Exit,
+    };
+    let worker = TierSpec { port: None, processes: ProcessCount::Exactly(1), ..web.clone() };
+    ReleaseSpec {
+        tiers: [("web".parse().unwrap(), web), ("worker".parse().unwrap(), worker)].into(),
+        trial: TrialSpec { watch: Duration::from_mins(1), errors_ppm_max: 50_000 },
+    }
+}
