@@ -55,15 +55,15 @@ pub(super) struct Tracked {
 
 /// What woke the keeper.
 #[derive(Debug, Default)]
-struct Woken {
-    happened: Happened,
+pub(super) struct Woken {
+    pub(super) happened: Happened,
     /// A second has passed since files were last looked at.
-    tick: bool,
+    pub(super) tick: bool,
     /// It is time to look at everything.
-    sweep: bool,
+    pub(super) sweep: bool,
     /// The set of living processes, when it is known.
-    living: Option<Arc<BTreeSet<ProcessId>>>,
-    rotate: Option<Rotate>,
+    pub(super) living: Option<Arc<BTreeSet<ProcessId>>>,
+    pub(super) rotate: Option<Rotate>,
 }
 
 /// The state between two wakeups. Its methods block: they run on a blocking thread.
@@ -120,9 +120,9 @@ pub(super) async fn run(mut keeper: Keeper, mut inputs: Inputs) -> Result<(), Jo
 
 /// When to look again without being told.
 #[derive(Debug, Clone, Copy)]
-struct Pause {
-    lasts: Duration,
-    for_sweep: bool,
+pub(super) struct Pause {
+    pub(super) lasts: Duration,
+    pub(super) for_sweep: bool,
 }
 
 impl Keeper {
@@ -149,7 +149,7 @@ impl Keeper {
     }
 
     /// One look. Errors are counted and told, and the next look tries again.
-    fn pass(&mut self, woken: Woken, now: Now) -> Pause {
+    pub(super) fn pass(&mut self, woken: Woken, now: Now) -> Pause {
         self.counted.wakeups += 1;
         self.living = woken.living;
         let mut failed = None;

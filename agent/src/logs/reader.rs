@@ -66,6 +66,11 @@ impl LogStream {
     pub async fn next(&mut self) -> Option<Result<LogLine, LogError>> {
         self.0.recv().await
     }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl FuturesStream for LogStream {
