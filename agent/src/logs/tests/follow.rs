@@ -41,11 +41,17 @@ async fn a_tail_of_nothing_starts_at_the_unfinished_line() {
     let files = LogFiles::new(&state);
     let log = files.paths(&process("web.1.1")).unwrap().stdout;
     append(&log, "old\nunfin");
-    let logs = start(&files);
-    let mut stream = logs.read(LogQuery { tail_lines: Some(0), ..following() }).unwrap();
+    let (watches, events) = super::super::watch::watch().unwrap();
+    let query = LogQuery { tail_lines: Some(0), ..following() };
+    let mut merge = Merge::new(files, query, Some(watches));
+    let first = Happened { names: true, ..Happened::default() };
+    assert!(merge.batch(&first).is_empty());
     append(&log, "ished\n");
-    assert_eq!(next(&mut stream).await.line, "unfinished");
-    logs.shutdown().await;
+    let batch = merge.batch(&events.next().await.unwrap());
+    assert_eq!(
+        batch.into_iter().map(|line| line.unwrap().line).collect::<Vec<_>>(),
+        ["unfinished"]
+    );
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ fn check(lengths: &[usize], steps: &[Step]) {
         .scan(0, |start, line| Some(std::mem::replace(start, *start + line.len() as u64 + 1)))
         .collect();
     let mut log = LogFiles::list(&state.join("logs/web")).unwrap();
-    let mut follower = Segment::open(log.swap_remove(1), true).unwrap().unwrap();
+    let mut follower = Segment::open(log.swap_remove(0), true).unwrap().unwrap();
     let (mut written, mut hole) = (0, 0);
     let mut yielded: Vec<Vec<u8>> = Vec::new();
     for step in steps.iter().cloned().chain([Step::Write(usize::MAX), Step::Read(usize::MAX)]) {
