@@ -12,7 +12,8 @@ pub enum LogError {
     /// A file or directory could not be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The kernel gave no inotify object, usually because `fs.inotify.max_user_instances` is reached.
+    /// The kernel gave no inotify object, usually because `fs.inotify.max_user_instances` is
+    /// reached.
     #[error("could not watch the log files")]
     Watch(#[source] io::Error),
     /// Too many readers at once.

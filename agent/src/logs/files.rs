@@ -1,8 +1,9 @@
 //! Where the log files are and what they are called. Never reads or removes what is in them.
 //!
-//! `logs/<tier>/<process id>.<stream>.log`, written by the process itself with `O_APPEND`; beside it
-//! `.<process id>.<stream>.log.index`. Where the file system cannot punch holes, a file that has grown
-//! large is put aside at a restart as `<process id>.<stream>.<number>.log`, the number growing.
+//! `logs/<tier>/<process id>.<stream>.log`, written by the process itself with `O_APPEND`; beside
+//! it `.<process id>.<stream>.log.index`. Where the file system cannot punch holes, a file that has
+//! grown large is put aside at a restart as `<process id>.<stream>.<number>.log`, the number
+//! growing.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
@@ -133,7 +134,8 @@ impl LogFiles {
         Ok(directories)
     }
 
-    /// The log files of one tier, by process, stream and age. A directory that is not there has none.
+    /// The log files of one tier, by process, stream and age. A directory that is not there has
+    /// none.
     pub(super) fn list(directory: &Utf8Path) -> Result<Vec<LogFile>, FileError> {
         let mut files: Vec<LogFile> = names(directory)?
             .iter()
@@ -144,7 +146,8 @@ impl LogFiles {
         Ok(files)
     }
 
-    /// Puts the file that `process` wrote to aside, under the next number. The process must not run.
+    /// Puts the file that `process` wrote to aside, under the next number. The process must not
+    /// run.
     pub(super) fn put_aside(&self, file: &LogFile) -> Result<(), FileError> {
         let directory = self.tier_directory(&file.process.tier);
         let numbers = Self::list(&directory)?.into_iter().filter(|other| {

@@ -1,8 +1,9 @@
 //! When what was written: the log files hold no times, so a sidecar holds marks.
 //!
-//! A mark says "up to this offset by this time". Marks are appended, never rewritten in place; when there
-//! are too many the older half loses every second one. What a mark says stays true then, only coarser.
-//! The index is a help: a lost or damaged one costs precision, never a line, and never fails a reader.
+//! A mark says "up to this offset by this time". Marks are appended, never rewritten in place; when
+//! there are too many the older half loses every second one. What a mark says stays true then, only
+//! coarser. The index is a help: a lost or damaged one costs precision, never a line, and never
+//! fails a reader.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -76,7 +77,8 @@ impl Marks {
         (Self(marks), rest.is_empty())
     }
 
-    /// What the sidecar of `log` says about its first `size` bytes. A sidecar that cannot be read says nothing.
+    /// What the sidecar of `log` says about its first `size` bytes. A sidecar that cannot be read
+    /// says nothing.
     pub(super) fn read(log: &Utf8Path, size: u64) -> Self {
         let (mut marks, _) = fsx::read_if_exists(&super::files::index_path(log))
             .ok()
@@ -147,8 +149,9 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Takes up the sidecar of `log`, which has `size` bytes, the last of them written at `modified`:
-    /// what no mark covers (the agent was away, the sidecar was lost or damaged) gets one.
+    /// Takes up the sidecar of `log`, which has `size` bytes, the last of them written at
+    /// `modified`: what no mark covers (the agent was away, the sidecar was lost or damaged) gets
+    /// one.
     pub(super) fn open(log: &Utf8Path, size: u64, modified: Wall) -> Result<Self, FileError> {
         let path = super::files::index_path(log);
         let bytes = fsx::read_if_exists(&path)?;

@@ -1,4 +1,5 @@
-//! Keeps the log files bounded and their indexes current. The only one that removes what processes wrote.
+//! Keeps the log files bounded and their indexes current. The only one that removes what processes
+//! wrote.
 //!
 //! It sleeps until a file grows. While files grow it looks at them once a second, however much is
 //! written; a file that has not grown since the last look is handed back to the kernel's watch.
@@ -34,7 +35,8 @@ pub(super) struct Rotate {
 
 /// How the keeper is reached.
 pub(super) struct Inputs {
-    pub(super) events: Events,
+    /// `None` once events cannot be read.
+    pub(super) events: Option<Events>,
     pub(super) rotations: mpsc::Receiver<Rotate>,
     pub(super) living: watch::Receiver<Option<Arc<BTreeSet<ProcessId>>>>,
     pub(super) cancellation: CancellationToken,
@@ -81,6 +83,8 @@ pub(super) struct Keeper {
     /// When growing files were last looked at; `None` while none grows.
     ticked_at: Option<Moment>,
     failing: bool,
+    /// There are no events.
+    polls: bool,
 }
 
 /// Runs the keeper until it is cancelled.
@@ -105,16 +109,26 @@ pub(super) async fn run(mut keeper: Keeper, mut inputs: Inputs) -> Result<(), Jo
                 woken.tick = !pause.for_sweep;
                 woken.sweep = pause.for_sweep;
             }
-            happened = inputs.events.next() => match happened {
+            happened = next(inputs.events.as_ref()) => match happened {
                 Ok(happened) => woken.happened = happened,
-                // Does not happen to an inotify object; a sweep finds what it would have told.
+                // Does not happen to an inotify object. Rather looks every second than unbounded
+                // logs.
                 Err(error) => {
-                    tracing::warn!(error = %errors::chain(&error), "could not read log file events");
-                    tokio::time::sleep(MARK_EVERY).await;
+                    let error = errors::chain(&error);
+                    tracing::error!(error, "could not read events of the log files; polling them");
+                    inputs.events = None;
+                    keeper.polls = true;
                     woken.sweep = true;
                 }
             },
         }
+    }
+}
+
+async fn next(events: Option<&Events>) -> io::Result<Happened> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -145,6 +159,7 @@ impl Keeper {
             swept_at: None,
             ticked_at: None,
             failing: false,
+            polls: false,
         }
     }
 
@@ -159,7 +174,7 @@ impl Keeper {
             keep(self.rescan(now));
         }
         let mut grown = sweep;
-        for (path, fired) in self.to_observe(&woken.happened.grew, woken.tick, woken.sweep, now) {
+        for (path, fired) in self.due(&woken.happened.grew, woken.tick, woken.sweep, now) {
             grown |= fired;
             keep(self.observe(&path, now, woken.tick || woken.sweep));
         }
@@ -216,7 +231,7 @@ impl Keeper {
     }
 
     /// The files to look at, each with whether its watch has fired.
-    fn to_observe(
+    fn due(
         &mut self,
         grew: &BTreeSet<WatchId>,
         tick: bool,
@@ -229,16 +244,17 @@ impl Keeper {
             if fired {
                 tracked.watched = None;
             }
-            let due = tracked.watched.is_none() && (tick || sweep);
+            let growing = tracked.watched.is_none() && tick;
             let first = fired && now.at.since(tracked.marked_at) >= MARK_EVERY;
-            if due || first || sweep {
+            if growing || first || sweep {
                 paths.push((path.clone(), fired));
             }
         }
         paths
     }
 
-    /// Looks at one file: marks its growth, or hands it back to the kernel when `quiet_ends` and there was none.
+    /// Looks at one file: marks its growth, or hands it back to the kernel when `quiet_ends` and
+    /// there was none.
     fn observe(&mut self, path: &Utf8PathBuf, now: Now, quiet_ends: bool) -> Result<(), FileError> {
         let Some(tracked) = self.tracked.get_mut(path) else { return Ok(()) };
         let Some((file, facts)) = stat(&tracked.log)? else {
@@ -268,7 +284,8 @@ impl Keeper {
     fn hand_back(&mut self, path: &Utf8PathBuf, now: Now) -> Result<(), FileError> {
         let Some(tracked) = self.tracked.get_mut(path) else { return Ok(()) };
         if tracked.log.is_aside() {
-            // Nobody writes to it any more; a watch that never fires costs nothing, none costs less.
+            // Nobody writes to it any more; a watch that never fires costs nothing, none costs
+            // less.
             tracked.watched = Some(WatchId::MAX);
             return Ok(());
         }
@@ -326,12 +343,13 @@ impl Keeper {
     }
 
     fn pause(&mut self, now: Now) -> Pause {
-        if self.failing || self.tracked.values().any(|tracked| tracked.watched.is_none()) {
+        let again = self.failing || self.polls;
+        if again || self.tracked.values().any(|tracked| tracked.watched.is_none()) {
             // Counted from the last tick: events of other files must not put this one off.
             let ticked = *self.ticked_at.get_or_insert(now.at);
             let lasts = MARK_EVERY.saturating_sub(now.at.since(ticked));
             // After a failure everything is looked at again, so that what failed is tried again.
-            return Pause { lasts, for_sweep: self.failing };
+            return Pause { lasts, for_sweep: again };
         }
         self.ticked_at = None;
         let swept = self.swept_at.map_or(Duration::ZERO, |at| now.at.since(at));
@@ -340,9 +358,10 @@ impl Keeper {
         Pause { lasts: lasts.max(limits::SWEEP_EVERY_MIN), for_sweep: true }
     }
 
-    /// How long until the oldest lines are too old.
+    /// How long until something is too old that can go then.
     fn expires_in(&self, wall: Wall) -> Option<Duration> {
-        let oldest = self.tracked.values().filter_map(Tracked::oldest).min()?;
+        let oldest =
+            self.tracked.values().filter_map(|tracked| self.expires(tracked, wall)).min()?;
         let age_max = i64::try_from(ms(self.limits.age_max)).unwrap_or(i64::MAX);
         let left = oldest.0.saturating_add(age_max).saturating_sub(wall.0);
         Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))

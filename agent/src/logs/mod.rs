@@ -1,10 +1,10 @@
 //! The processes' own log files: where they are, how they stay bounded, how they are read.
 //!
-//! Processes write them directly, so the agent is never in their way; it must never write to them, cut
-//! them off, or hold a process up. What is too old or too much is punched out from the front.
+//! Processes write them directly, so the agent is never in their way; it must never write to them,
+//! cut them off, or hold a process up. What is too old or too much is punched out from the front.
 //!
-//! Shipping, when it comes, tails the same files: [`LogFiles`] finds them, `segment` reads them from an
-//! offset, `sparse` punches behind what was accepted.
+//! Shipping, when it comes, tails the same files: [`LogFiles`] finds them, `segment` reads them
+//! from an offset, `sparse` punches behind what was accepted.
 
 mod error;
 mod files;
@@ -57,7 +57,8 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Starts the keeper. Must be called within a runtime. Fails when the kernel gives no inotify object.
+    /// Starts the keeper. Must be called within a runtime. Fails when the kernel gives no inotify
+    /// object.
     pub fn start(
         files: LogFiles,
         limits: LogLimits,
@@ -79,7 +80,7 @@ impl Logs {
         let cancellation = cancellation.child_token();
         let state = Keeper::new(files.clone(), limits, punch, watches, usage_sender);
         let inputs = Inputs {
-            events,
+            events: Some(events),
             rotations: rotations_receiver,
             living: living_receiver,
             cancellation: cancellation.clone(),
@@ -104,9 +105,9 @@ impl Logs {
         })
     }
 
-    /// Says which processes there are or will be: those of every generation that is not gone. Until it
-    /// was said once, all count as there. Files of others are removed when they are empty, too old or
-    /// too much.
+    /// Says which processes there are or will be: those of every generation that is not gone. Until
+    /// it was said once, all count as there. Files of others are removed when they are empty, too
+    /// old or too much.
     pub fn set_living(&self, living: BTreeSet<ProcessId>) {
         self.living.send_if_modified(|known| {
             let new = known.as_deref() != Some(&living);
@@ -134,7 +135,8 @@ impl Logs {
         answered.await.map_err(|_| ended())?
     }
 
-    /// Starts a reader. Must be called within a runtime. Fails when there are [`READERS_MAX`] already.
+    /// Starts a reader. Must be called within a runtime. Fails when there are [`READERS_MAX`]
+    /// already.
     pub fn read(&self, query: LogQuery) -> Result<LogStream, LogError> {
         let permit = Arc::clone(&self.permits)
             .try_acquire_owned()

@@ -1,7 +1,7 @@
 //! Answers a query: the lines of many files as one stream, roughly in the order of their times.
 //!
-//! Within one file lines are always in order. A slow consumer stops its own reader and nothing else:
-//! the reader holds a line and a chunk of each file, never a file.
+//! Within one file lines are always in order. A slow consumer stops its own reader and nothing
+//! else: the reader holds a line and a chunk of each file, never a file.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -49,15 +49,16 @@ pub struct LogLine {
     pub stream: Stream,
     /// By when it was written: a bound from above, usually less than a second late.
     pub at: Wall,
-    /// Without the newline. What is not UTF-8 is replaced; NUL and escape sequences are left as they
-    /// are: whoever shows it to a terminal must see to them.
+    /// Without the newline. What is not UTF-8 is replaced; NUL and escape sequences are left as
+    /// they are: whoever shows it to a terminal must see to them.
     pub line: String,
-    /// The line is longer than 64 KiB: this is a piece of it, the rest follows from the same stream.
+    /// The line is longer than 64 KiB: this is a piece of it, the rest follows from the same
+    /// stream.
     pub truncated: bool,
 }
 
-/// The answer to a query. Ends by itself unless the query follows, or when the agent stops. Dropping it
-/// ends the reader.
+/// The answer to a query. Ends by itself unless the query follows, or when the agent stops.
+/// Dropping it ends the reader.
 #[derive(Debug)]
 pub struct LogStream(mpsc::Receiver<Result<LogLine, LogError>>);
 
@@ -116,6 +117,9 @@ pub(super) async fn run(
                 sent = lines.send(line) => if sent.is_err() { return },
             }
         }
+        if merge.ended {
+            return;
+        }
         let Some(events) = &events else {
             if idle {
                 return;
@@ -165,8 +169,8 @@ impl Lane {
             let next = match segment.next_line() {
                 Ok(next) => next,
                 Err(error) => {
-                    // The rest of a file that cannot be read is given up, the others go on.
-                    self.segments.pop_front();
+                    // The others go on. It stays known, so that a scan does not read it once more.
+                    segment.broken = true;
                     return Err(error);
                 }
             };
@@ -198,11 +202,21 @@ pub(super) struct Merge {
     /// The lanes that have a line, the oldest first.
     heads: BinaryHeap<Reverse<(Wall, usize)>>,
     started: bool,
+    /// The query failed as a whole.
+    ended: bool,
 }
 
 impl Merge {
     pub(super) fn new(files: LogFiles, query: LogQuery, watches: Option<Watches>) -> Self {
-        Self { files, query, watches, lanes: Vec::new(), heads: BinaryHeap::new(), started: false }
+        Self {
+            files,
+            query,
+            watches,
+            lanes: Vec::new(),
+            heads: BinaryHeap::new(),
+            started: false,
+            ended: false,
+        }
     }
 
     /// The next lines; none: at the end, or nothing will come until something happens.
@@ -216,7 +230,11 @@ impl Merge {
         }
         if !self.started {
             self.started = true;
-            failed(self.position());
+            if let Err(error) = self.position() {
+                // Without a beginning everything would come.
+                self.ended = true;
+                return vec![Err(error.into())];
+            }
         }
         for segment in self.lanes.iter_mut().flat_map(|lane| &mut lane.segments) {
             if segment.watched.is_some_and(|id| happened.grew.contains(&id)) {
@@ -261,9 +279,10 @@ impl Merge {
     fn wake(&mut self, at: usize) -> Result<(), FileError> {
         loop {
             let lane = &self.lanes[at];
-            let watched = lane.segments.len() == 1
-                && lane.segments.front().is_some_and(|only| only.watched.is_some() && !only.ended);
-            if lane.head.is_some() || lane.segments.is_empty() || watched {
+            let waiting = |only: &Segment| only.watched.is_some() || only.broken;
+            let waits = lane.segments.len() == 1
+                && lane.segments.front().is_some_and(|only| waiting(only) && !only.ended);
+            if lane.head.is_some() || lane.segments.is_empty() || waits {
                 return Ok(());
             }
             self.advance(at)?;
@@ -275,7 +294,7 @@ impl Merge {
                 // Renamed or removed: the event about that is on its way.
                 Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(error) => {
-                    lane.segments.pop_front();
+                    segment.broken = true;
                     return Err(error);
                 }
             }

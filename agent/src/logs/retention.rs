@@ -1,4 +1,5 @@
-//! What goes when there is too much or it is too old. Whole blocks from the front, the oldest first.
+//! What goes when there is too much or it is too old. Whole blocks from the front, the oldest
+//! first.
 
 use std::io;
 use std::path::Path;
@@ -42,8 +43,16 @@ impl Keeper {
             let target = limits.file_bytes_max - limits.file_bytes_max / SLACK_DIVISOR;
             cut = cut.max(tracked.data.saturating_add(facts.allocated - target));
         }
-        let kept = if tracked.log.is_aside() { 0 } else { limits.tail_bytes_kept };
-        self.punch_until(path, cut.min(facts.size.saturating_sub(kept)))
+        self.punch_until(path, cut.min(facts.size.saturating_sub(limits.tail_bytes_kept)))
+    }
+
+    /// The time whose age decides when something of a file goes next; `None` when nothing will.
+    pub(super) fn expires(&self, tracked: &Tracked, wall: Wall) -> Option<Wall> {
+        let facts = &tracked.facts;
+        let whole = facts.block_floor(facts.size.saturating_sub(self.limits.tail_bytes_kept));
+        let oldest = tracked.oldest().filter(|_| self.counted.punching && whole > tracked.data);
+        let file = self.is_gone(tracked, wall).then_some(facts.modified);
+        [oldest, file].into_iter().flatten().min()
     }
 
     /// Frees the oldest data of all files until the total is right: first sparing the end of each
@@ -75,8 +84,8 @@ impl Keeper {
             .map(|tracked| tracked.log.path.clone())
     }
 
-    /// Takes up to `excess` bytes of the oldest data from a file, the file itself when it is gone and
-    /// nothing else would be left of it. Always makes progress.
+    /// Takes up to `excess` bytes of the oldest data from a file, the file itself when it is gone
+    /// and nothing else would be left of it. Always makes progress.
     fn free(
         &mut self,
         path: &Utf8PathBuf,
@@ -126,8 +135,8 @@ impl Keeper {
                 self.counted.punching = false;
                 tracing::warn!(
                     %path,
-                    "the file system of the logs cannot punch holes: logs of processes that are gone \
-                     are removed whole, those of living ones are put aside at their restart"
+                    "the file system of the logs cannot punch holes: logs of processes that are \
+                     gone are removed whole, those of others are put aside at their restart"
                 );
                 return Ok(());
             }

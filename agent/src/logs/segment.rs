@@ -36,6 +36,8 @@ pub(super) struct Segment {
     pub(super) facts: Facts,
     /// Nothing is written to it any more: it was removed.
     pub(super) ended: bool,
+    /// It could not be read or watched: the rest of it is given up.
+    pub(super) broken: bool,
     /// The kernel's watch for its growth, while one is set.
     pub(super) watched: Option<WatchId>,
     marks: Marks,
@@ -63,6 +65,7 @@ impl Segment {
             log,
             facts,
             ended: false,
+            broken: false,
             watched: None,
             marks,
             end: (!follow).then_some(facts.size),
@@ -86,8 +89,8 @@ impl Segment {
         self.jump(offset.saturating_sub(1), offset > 0);
     }
 
-    /// Where the lines of `since` and later begin, at the granularity of the marks. A line that a mark
-    /// parts was finished after it, and belongs to them.
+    /// Where the lines of `since` and later begin, at the granularity of the marks. A line that a
+    /// mark parts was finished after it, and belongs to them.
     pub(super) fn offset_of(&self, since: Wall) -> Result<u64, FileError> {
         let offset = self.marks.start_of(since, self.facts.modified, self.facts.size);
         if offset == 0 || offset >= self.facts.size {
@@ -105,6 +108,9 @@ impl Segment {
 
     /// The next whole line; `None` at the end, which may move.
     pub(super) fn next_line(&mut self) -> Result<Option<RawLine>, FileError> {
+        if self.broken {
+            return Ok(None);
+        }
         loop {
             let rest = &self.buffer[self.used..];
             let length = rest.len();
@@ -139,7 +145,7 @@ impl Segment {
     /// What stands at the end without a newline; nothing more is expected to follow it.
     pub(super) fn take_partial(&mut self) -> Option<RawLine> {
         let length = self.buffer.len() - self.used;
-        (length > 0 && !self.skipping).then(|| self.line(length, 0, false))
+        (length > 0 && !self.skipping && !self.broken).then(|| self.line(length, 0, false))
     }
 
     fn line(&mut self, length: usize, newline: usize, truncated: bool) -> RawLine {
@@ -206,8 +212,8 @@ impl Segment {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             read => read?,
         };
-        // Zeros that were read may be a hole's. Holes do not close again, so what is no hole now was
-        // none when it was read.
+        // Zeros that were read may be a hole's. Holes do not close again, so what is no hole now
+        // was none when it was read.
         let hole = match sparse::data_from(&self.file, from)? {
             Some(data) if data == from => sparse::hole_from(&self.file, from)?,
             _ => from,

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 /// Makes a hole at an offset for a length. A parameter, so that tests see file systems that cannot.
 pub(super) type Punch = fn(&File, u64, u64) -> io::Result<()>;
 
-/// Gives the blocks of `length` bytes from `offset` back to the file system; the file keeps its length.
+/// Gives the blocks of `length` bytes from `offset` back to the file system; the file keeps its
+/// length.
 pub(super) fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
     let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     loop {
@@ -62,7 +63,8 @@ impl Facts {
     }
 }
 
-/// The first byte at or after `offset` that is not in a hole; `None` when only a hole or nothing follows.
+/// The first byte at or after `offset` that is not in a hole; `None` when only a hole or nothing
+/// follows.
 pub(super) fn data_from(file: &File, offset: u64) -> io::Result<Option<u64>> {
     match rustix::fs::seek(file, SeekFrom::Data(offset)) {
         Ok(found) => Ok(Some(found)),

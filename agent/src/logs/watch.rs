@@ -1,8 +1,8 @@
 //! Events of the file system: new names in directories, growth of files. Owns one inotify object.
 //!
-//! Not the `notify` crate: it has no one-shot watches, so that a process that writes 50 MB/s would wake
-//! it for each write, and it needs a thread. A growth watch fires once and is set again by whoever has
-//! read to the end; in between the kernel keeps no events.
+//! Not the `notify` crate: it has no one-shot watches, so that a process that writes 50 MB/s would
+//! wake it for each write, and it needs a thread. A growth watch fires once and is set again by
+//! whoever has read to the end; in between the kernel keeps no events.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -47,8 +47,9 @@ pub(super) fn watch() -> Result<(Watches, Events), LogError> {
     let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
         .map_err(|error| LogError::Watch(error.into()))?;
     let fd = Arc::new(fd);
-    // SAFETY: the descriptor must stay open, and the same, for as long as it is registered. `AsyncFd`
-    // owns a share of the `OwnedFd`, which nothing can close or replace before the last share is dropped.
+    // SAFETY: the descriptor must stay open, and the same, for as long as it is registered.
+    // `AsyncFd` owns a share of the `OwnedFd`, which nothing can close or replace before the last
+    // share is dropped.
     let events = unsafe { AsyncFd::register(Arc::clone(&fd)) };
     let events = events.map_err(|error| LogError::Watch(error.into()))?;
     Ok((Watches { fd }, Events { fd: events }))

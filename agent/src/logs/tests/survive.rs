@@ -1,5 +1,5 @@
-//! Whatever is written in whatever pieces, with holes punched in between: the lines that survive come
-//! whole, in order, none twice.
+//! Whatever is written in whatever pieces, with holes punched in between: the lines that survive
+//! come whole, in order, none twice.
 
 use proptest::prelude::*;
 
@@ -93,7 +93,11 @@ fn check(lengths: &[usize], steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn surviving_lines_come_whole_in_order_and_once((lengths, steps) in steps()) {
@@ -104,4 +108,43 @@ proptest! {
 #[test]
 fn a_hole_within_what_the_follower_was_reading_drops_that_line_only() {
     check(&[10, 9000, 10, 10], &[Step::Write(5000), Step::Read(9), Step::Punch(1000)]);
+}
+
+#[test]
+fn holes_punched_while_it_reads_never_show_as_zeros_or_parts_of_lines() {
+    const LINES: usize = 200_000;
+    let (_keep, state) = scratch();
+    let path = LogFiles::new(&state).paths(&process("web.1.1")).unwrap().stdout;
+    let mut log = LogFiles::list(&state.join("logs/web")).unwrap();
+    let mut follower = Segment::open(log.swap_remove(0), true).unwrap().unwrap();
+    let text = |at: usize| format!("{at}:{}", "x".repeat(at % 150));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for batch in 0..LINES / 100 {
+                let lines = (batch * 100..batch * 100 + 100).map(|at| text(at) + "\n");
+                append(&path, lines.collect::<String>());
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                // Close behind the writer, so that the follower is overtaken.
+                let size = std::fs::metadata(&path).unwrap().len();
+                if size > 64 * 1024 {
+                    punch(&path, (size - 64 * 1024) / 4096 * 4096);
+                }
+            }
+        });
+        let mut seen = Vec::new();
+        while seen.last() != Some(&(LINES - 1)) {
+            if let Some(line) = follower.next_line().unwrap() {
+                let at = number(&line.bytes);
+                assert_eq!(text(at).as_bytes(), line.bytes, "whole");
+                seen.push(at);
+            }
+        }
+        seen
+    });
+    assert!(seen.is_sorted_by(|a, b| a < b), "in order, none twice");
 }
