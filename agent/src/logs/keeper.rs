@@ -307,7 +307,7 @@ impl Keeper {
             .tracked
             .values()
             .filter(|tracked| !tracked.log.is_aside() && tracked.log.process == *process)
-            .filter(|tracked| tracked.facts.allocated >= from)
+            .filter(|tracked| tracked.held() >= from)
             .map(|tracked| tracked.log.clone())
             .collect();
         for log in &large {
@@ -325,10 +325,9 @@ impl Keeper {
     fn tell(&mut self, failed: Option<FileError>) {
         let tracked = self.tracked.values();
         self.counted.files = self.tracked.len();
-        self.counted.bytes = tracked.clone().map(|tracked| tracked.facts.allocated).sum();
+        self.counted.bytes = tracked.clone().map(Tracked::held).sum();
         let file_max = self.limits.file_bytes_max;
-        self.counted.files_over_limit =
-            tracked.filter(|tracked| tracked.facts.allocated > file_max).count();
+        self.counted.files_over_limit = tracked.filter(|tracked| tracked.held() > file_max).count();
         self.counted.over_limit = self.counted.bytes > self.limits.total_bytes_max;
         if let Some(error) = &failed {
             self.counted.errors += 1;
@@ -369,6 +368,13 @@ impl Keeper {
 }
 
 impl Tracked {
+    /// Bytes of the log on disk. Not plainly `st_blocks`: XFS counts blocks it set aside behind the
+    /// end of a growing file, as many as the file is long, and others free blocks a while later.
+    pub(super) fn held(&self) -> u64 {
+        let end = self.facts.size.next_multiple_of(self.facts.block);
+        self.facts.allocated.min(end - self.facts.block_floor(self.data.min(self.facts.size)))
+    }
+
     /// By when the oldest data still there was written.
     pub(super) fn oldest(&self) -> Option<Wall> {
         (self.data < self.facts.size)

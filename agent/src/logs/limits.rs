@@ -5,7 +5,7 @@ use std::time::Duration;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// How much of the logs stays on disk. Sizes are allocated bytes (`st_blocks`), not file lengths.
+/// How much of the logs stays on disk. Sizes are bytes on disk, not file lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
     /// Bytes of one file.

@@ -37,11 +37,11 @@ impl Keeper {
         if gone && tracked.facts.size == 0 {
             return self.remove(path);
         }
-        let (limits, facts) = (self.limits, tracked.facts);
+        let (limits, facts, held) = (self.limits, tracked.facts, tracked.held());
         let mut cut = tracked.index.marks.end_of(expired);
-        if facts.allocated > limits.file_bytes_max {
+        if held > limits.file_bytes_max {
             let target = limits.file_bytes_max - limits.file_bytes_max / SLACK_DIVISOR;
-            cut = cut.max(tracked.data.saturating_add(facts.allocated - target));
+            cut = cut.max(tracked.data.saturating_add(held - target));
         }
         self.punch_until(path, cut.min(facts.size.saturating_sub(limits.tail_bytes_kept)))
     }
@@ -76,7 +76,7 @@ impl Keeper {
         self.tracked
             .values()
             .filter(|tracked| {
-                let removable = tracked.facts.allocated > 0 && self.is_gone(tracked, wall);
+                let removable = tracked.held() > 0 && self.is_gone(tracked, wall);
                 let whole = tracked.facts.block_floor(tracked.facts.size.saturating_sub(kept));
                 removable || (self.counted.punching && whole > tracked.data)
             })
@@ -119,7 +119,7 @@ impl Keeper {
     }
 
     fn total(&self) -> u64 {
-        self.tracked.values().map(|tracked| tracked.facts.allocated).sum()
+        self.tracked.values().map(Tracked::held).sum()
     }
 
     /// Makes a hole of the whole blocks before `cut`.
@@ -146,12 +146,12 @@ impl Keeper {
             self.tracked.remove(path);
             return Ok(());
         };
-        let freed = tracked.facts.allocated.saturating_sub(facts.allocated);
-        self.counted.bytes_punched += freed;
+        let before = tracked.held();
         // The size stays as it was marked: what was written meanwhile is found at the next look.
         tracked.facts.allocated = facts.allocated;
         let data = sparse::data_from(&file, cut).about("look for data in", path)?;
         tracked.data = data.unwrap_or(facts.size).min(tracked.facts.size);
+        self.counted.bytes_punched += before.saturating_sub(tracked.held());
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl Keeper {
         fsx::remove_if_exists(&index_path(path))?;
         if let Some(tracked) = self.tracked.remove(path) {
             self.counted.files_removed += 1;
-            self.counted.bytes_removed += tracked.facts.allocated;
+            self.counted.bytes_removed += tracked.held();
             tracing::debug!(%path, "removed a log file whose process is gone");
         }
         Ok(())
