@@ -7,3 +7,4 @@
 pub mod clock;
 pub mod errors;
 pub mod fsx;
+pub mod logs;
