@@ -5,5 +5,6 @@
 //! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
 pub mod clock;
+pub mod config;
 pub mod errors;
 pub mod fsx;
