@@ -4,6 +4,7 @@
 //! releases, logs) never import each other; runtime introduces them. Everything may import
 //! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod errors;

@@ -7,5 +7,6 @@
 
 pub mod limits;
 pub mod spec;
+pub mod status;
 pub mod time;
 pub mod types;

@@ -70,7 +70,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         keys.iter().map(move |key| format!("{table}.{key}"))
     };
     below("tier.NAME", TIER)
-        .filter(|key| !key.ends_with(".ready"))
+        .filter(|key| key != "tier.NAME.ready")
         .chain(below("tier.NAME.ready", READY))
         .chain(below("trial", TRIAL))
 }
