@@ -4,7 +4,9 @@
 //! releases, logs) never import each other; runtime introduces them. Everything may import
 //! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod errors;
 pub mod fsx;
 pub mod logs;

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::ledger::Ledger;
 use crate::spec::TierPlan;
-use crate::time::{Now, Wall};
+pub use crate::status::{EventLevel as Level, EventStatus as Told};
+use crate::time::Now;
 use crate::types::{Digest, ProcessId, ReleaseRef, Run, Target};
 
 /// One thing to do.
@@ -84,29 +83,6 @@ pub enum Effect {
     Tell(Told),
     /// Everything has ended: the agent may go.
     Exit,
-}
-
-/// Something people should know, as `status` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    /// When.
-    pub at: Wall,
-    /// How bad.
-    pub level: Level,
-    /// A clause: `v42 settled: cutover 41s after fetch`.
-    pub text: String,
-}
-
-/// How bad something is, by its consequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Normal,
-    /// Unexpected, and nothing was lost.
-    Warning,
-    /// Something was lost, or a person is needed.
-    Error,
 }
 
 /// Tells people that `text`.

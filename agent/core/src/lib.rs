@@ -15,6 +15,7 @@ pub mod restart;
 pub mod retention;
 pub mod rollout;
 pub mod spec;
+pub mod status;
 pub mod tier;
 pub mod time;
 pub mod types;

@@ -1,0 +1,197 @@
+//! The command line as it is typed: names, values and help. What a command does is in its own file.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand};
+use groundcrew_core::types::{Environment, ProcessId, TierName, Version};
+
+use super::since::Since;
+use crate::config::SourceUrl;
+
+/// Where the agent's control socket is, unless something else is said.
+pub const SOCKET: &str = "/run/groundcrew/control.sock";
+
+/// One agent for Node applications on EC2: publishes releases, runs them, swaps them without failing a
+/// request.
+#[derive(Debug, Parser)]
+#[command(
+    name = "groundcrew",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  groundcrew publish ./build --source s3://acme-releases/shop --version v42 --promote production
+  groundcrew status
+  groundcrew logs --tier web --since 10m -f
+
+Exit codes: 0 all right, 1 degraded, rolled back or failed, 3 the agent is not running, 64 usage."
+)]
+pub struct Cli {
+    /// The agent's control socket.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "GROUNDCREW_SOCKET",
+        hide_env_values = true,
+        default_value = SOCKET
+    )]
+    pub socket: Utf8PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Pack a directory, upload it, and write the manifest of a new version.
+    Publish(PublishArgs),
+    /// Let an environment run a version.
+    Promote(PromoteArgs),
+    /// Let an environment run the version before.
+    Rollback(RollbackArgs),
+    /// Run the agent: the daemon that systemd starts on every host.
+    Agent(ConfigArgs),
+    /// Validate a configuration file; prints every problem at once.
+    #[command(after_help = "\
+Exit codes: 0 the file can be used, 1 it cannot.
+
+Example:
+  groundcrew check --config /etc/groundcrew/groundcrew.toml")]
+    Check(ConfigArgs),
+    /// Is it all right? What runs, what should run, what happened.
+    Status(StatusArgs),
+    /// The releases on this host, or one of them in detail.
+    Releases(ReleasesArgs),
+    /// What the application printed, across restarts and releases.
+    Logs(LogsArgs),
+    /// Replace a tier's processes by new ones, without failing a request.
+    #[command(after_help = "Example:\n  groundcrew restart web")]
+    Restart(RestartArgs),
+    /// Show on this machine what groundcrew does: releases under load, a bad one, a killed agent.
+    Demo,
+}
+
+/// `groundcrew publish`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A version is immutable: publishing it again with other content is refused.
+What .groundcrewignore names is left out.
+
+Example:
+  groundcrew publish ./build --source s3://acme-releases/shop --version v42 --promote staging")]
+pub struct PublishArgs {
+    /// The directory; release.toml is at its top.
+    #[arg(value_name = "DIR")]
+    pub directory: Utf8PathBuf,
+    /// Where releases live: s3://bucket/prefix or file:///path.
+    #[arg(long, value_name = "URL")]
+    pub source: SourceUrl,
+    /// The version's name, such as v42.
+    #[arg(long, value_name = "V")]
+    pub version: Version,
+    /// Promote it to this environment as well.
+    #[arg(long, value_name = "ENV")]
+    pub promote: Option<Environment>,
+}
+
+/// `groundcrew promote`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  groundcrew promote v42 --source s3://acme-releases/shop --environment production")]
+pub struct PromoteArgs {
+    /// The version to run; it has been published.
+    #[arg(value_name = "V")]
+    pub version: Version,
+    /// Where releases live: s3://bucket/prefix or file:///path.
+    #[arg(long, value_name = "URL")]
+    pub source: SourceUrl,
+    /// The environment whose channel is moved.
+    #[arg(long, value_name = "ENV")]
+    pub environment: Environment,
+}
+
+/// `groundcrew rollback`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  groundcrew rollback --source s3://acme-releases/shop --environment production")]
+pub struct RollbackArgs {
+    /// Where releases live: s3://bucket/prefix or file:///path.
+    #[arg(long, value_name = "URL")]
+    pub source: SourceUrl,
+    /// The environment whose channel is moved back.
+    #[arg(long, value_name = "ENV")]
+    pub environment: Environment,
+    /// The version to go back to; default the one before.
+    #[arg(long, value_name = "V")]
+    pub to: Option<Version>,
+}
+
+/// `groundcrew agent` and `groundcrew check`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The host's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: Utf8PathBuf,
+}
+
+/// `groundcrew status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 all right, 1 degraded or rolled back, 3 the agent is not running.
+
+Examples:
+  groundcrew status -w
+  groundcrew status --json | jq '.tiers[] | {name, ready, wanted}'")]
+pub struct StatusArgs {
+    /// Print JSON; with -w one document per line.
+    #[arg(long)]
+    pub json: bool,
+    /// Stay, and show each change.
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// `groundcrew releases`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  groundcrew releases\n  groundcrew releases v42 --json")]
+pub struct ReleasesArgs {
+    /// Show this one in detail.
+    #[arg(value_name = "V")]
+    pub version: Option<Version>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `groundcrew logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  groundcrew logs --since 10m
+  groundcrew logs --process web.17.1 -f
+  groundcrew logs --tier api --since '2026-08-20 09:14'")]
+pub struct LogsArgs {
+    /// Only this tier's.
+    #[arg(long, value_name = "T")]
+    pub tier: Option<TierName>,
+    /// Only this process's, such as web.17.1.
+    #[arg(long, value_name = "ID", conflicts_with = "tier")]
+    pub process: Option<ProcessId>,
+    /// Stay, and show what is printed from now on.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what is newer: an age such as 10m, or a time in UTC such as '2026-08-20 09:14'.
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Since>,
+}
+
+/// `groundcrew restart`.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// The tier.
+    #[arg(value_name = "TIER")]
+    pub tier: TierName,
+}

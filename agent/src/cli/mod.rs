@@ -1,0 +1,87 @@
+//! The command line: parses it, runs one command, turns the outcome into an exit code. stdout is data,
+//! stderr is messages. Commands that ask the agent go through [`client`] and decide nothing.
+
+pub mod args;
+mod check;
+pub mod client;
+mod logs;
+mod releases;
+pub mod render;
+mod restart;
+mod since;
+mod status;
+mod terminal;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use args::{Cli, Command};
+use client::{ClientError, ControlClient};
+use terminal::Output;
+
+/// All right.
+pub const EXIT_OK: u8 = 0;
+/// Degraded, rolled back, or the command failed.
+pub const EXIT_FAILING: u8 = 1;
+/// The agent is not running.
+pub const EXIT_NOT_RUNNING: u8 = 3;
+/// The command line was wrong (`EX_USAGE`, sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+
+/// Runs the command line this process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and --version are asked for: stdout and success. Nobody is left to hear of a failure.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { EXIT_OK });
+        }
+    };
+    let code = run(cli).unwrap_or_else(|error| {
+        if is_closed_pipe(&error) {
+            return EXIT_OK;
+        }
+        // When stderr is closed too, the exit code still says it.
+        drop(writeln!(io::stderr(), "groundcrew: {}", crate::errors::chain(error.as_ref())));
+        match error.downcast_ref::<ClientError>() {
+            Some(error) if error.is_not_running() => EXIT_NOT_RUNNING,
+            _ => EXIT_FAILING,
+        }
+    });
+    ExitCode::from(code)
+}
+
+fn run(cli: Cli) -> anyhow::Result<u8> {
+    let client = ControlClient::new(cli.socket);
+    let mut out = Output::stdout();
+    match cli.command {
+        Command::Check(args) => check::run(&args, &mut out),
+        Command::Status(args) => block_on(status::run(&args, &client, &mut out)),
+        Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
+        Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),
+        Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
+        Command::Publish(_)
+        | Command::Promote(_)
+        | Command::Rollback(_)
+        | Command::Agent(_)
+        | Command::Demo => anyhow::bail!("this build does not have that command"),
+    }
+}
+
+/// One thread is enough for a command that asks and prints.
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// `groundcrew logs | head`: the reader has had enough, which is no failure.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! Configuration: TOML text in, checked types out, or every problem of the file at once.
+//!
+//! Two files: the host's ([`host`]) and the release's own `release.toml` ([`release`]). Both are hostile:
+//! nothing here panics, and no value of an environment variable ever reaches a message.
+
+pub mod fields;
+pub mod host;
+pub mod host_check;
+pub mod problem;
+mod reader;
+pub mod release;
+mod source_url;
+#[cfg(test)]
+mod tests;
+pub mod units;
+
+pub use host::{HostConfig, ReleasesConfig};
+pub use problem::{Position, Problem, Problems, Severity};
+pub use release::ParsedRelease;
+pub use source_url::{SourceUrl, SourceUrlError};
+
+/// Bytes of a configuration file: far more than a person writes.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
