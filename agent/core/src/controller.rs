@@ -14,11 +14,12 @@ use crate::restart::jittered;
 use crate::retention::to_prune;
 use crate::rollout::{Retry, Rollout};
 use crate::spec::{ReleaseSpec, TierOverride, TierPlan};
+use crate::status::State;
 use crate::tier::{Circumstances, GenerationState, Role};
 use crate::time::{Moment, Now, Wall};
 use crate::types::{Digest, Generation, ReleaseRef, Target, TierName};
 
-mod describe;
+pub mod describe;
 mod goal;
 mod swap;
 mod trial;
@@ -78,7 +79,7 @@ pub struct Controller {
     leaving: Option<String>,
     exited: bool,
     begun: bool,
-    serving_since: Option<Now>,
+    state: (State, Wall),
     random: u64,
 }
 
@@ -104,7 +105,7 @@ impl Controller {
             leaving: None,
             exited: false,
             begun: false,
-            serving_since: None,
+            state: (State::Starting, Wall::default()),
             random,
         }
     }
@@ -222,10 +223,7 @@ impl Controller {
             out.push(tell(now, Level::Normal, "everything has ended; the agent goes".to_owned()));
             out.push(Effect::Exit);
         }
-        self.serving_since = match (self.is_ready(), self.serving_since) {
-            (false, _) => None,
-            (true, since) => since.or(Some(now)),
-        };
+        self.note_state(now);
     }
 
     fn begin(
@@ -237,6 +235,9 @@ impl Controller {
         out: &mut Vec<Effect>,
     ) {
         self.begun = true;
+        // What serves went on while there was no agent; a first look that finds it well says so.
+        let known_since = self.ledger.current_since;
+        self.state.1 = if known_since == Wall::default() { now.wall } else { known_since };
         let present: BTreeSet<_> = on_disk.iter().map(|release| release.digest).collect();
         self.on_disk = on_disk;
         let ledger = &mut self.ledger;

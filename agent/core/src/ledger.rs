@@ -18,6 +18,8 @@ pub struct Ledger {
     pub next_generation: Generation,
     /// The release that serves: a fully verified directory.
     pub current: Option<Target>,
+    /// Since when `current` serves.
+    pub current_since: Wall,
     /// Whether `current` has passed its trial.
     pub settled: bool,
     /// Releases that passed their trial, newest first. The first one is what a rollback goes to.
@@ -40,6 +42,8 @@ pub struct Ledger {
 pub struct TierLedger {
     /// The generation that serves.
     pub live: Option<Generation>,
+    /// Since when it serves.
+    pub since: Wall,
     /// Counts the restarts people asked for.
     pub nonce: u64,
 }

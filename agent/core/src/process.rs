@@ -231,7 +231,7 @@ impl Process {
             }
             Phase::Adopted { .. } => {}
             Phase::Up { .. } | Phase::Ready if gone => {
-                self.terminate(drive, drive.plan.spec.stop, out)
+                self.terminate(drive, drive.plan.spec.stop, out);
             }
             Phase::Up { by } => self.step_up(drive, by, out),
             Phase::Ready if drive.want == Want::Serve => self.accept(drive, out),
@@ -395,7 +395,7 @@ impl Process {
             News::Hello(state) => self.hello(drive, state, out),
             News::Listening => self.listening = true,
             News::Elsewhere { port, child } => {
-                self.misled = Some(misled_text(port, child, drive.plan))
+                self.misled = Some(misled_text(port, child, drive.plan));
             }
             News::Probed(answer) => self.probed(drive, answer),
             News::Accepting => {

@@ -153,9 +153,12 @@ impl Controller {
             self.ledger.tiers.remove(&tier);
         }
         for number in &rollout.candidates {
-            self.promote_candidate(*number);
+            self.promote_candidate(now, *number);
         }
         self.ledger.current = Some(rollout.target.clone());
+        if rollout.kind != Kind::Renewal || self.ledger.current_since == Wall::default() {
+            self.ledger.current_since = now.wall;
+        }
         match rollout.kind {
             Kind::Release => self.ledger.settled = false,
             // It passed its trial when it was new.
@@ -175,13 +178,15 @@ impl Controller {
         }
     }
 
-    fn promote_candidate(&mut self, number: Generation) {
+    fn promote_candidate(&mut self, now: Now, number: Generation) {
         let Some(tier) = self.generations.get(&number).map(|g| g.record.tier.clone()) else {
             return;
         };
         let baseline_ppm = self.live_of(&tier).and_then(|live| live.recent.errors_ppm());
         self.retire_live(&tier);
-        self.ledger.tiers.entry(tier).or_default().live = Some(number);
+        let remembered = self.ledger.tiers.entry(tier).or_default();
+        remembered.live = Some(number);
+        remembered.since = now.wall;
         if let Some(candidate) = self.generations.get_mut(&number) {
             candidate.role = Role::Live;
             candidate.baseline_ppm = baseline_ppm;

@@ -29,7 +29,7 @@ impl Watcher {
         match effect {
             Effect::Accept { id, run } => i4_probes_passed(world, id, *run),
             Effect::Terminate { id, run } | Effect::Kill { id, run } => {
-                i5_not_signalled(world, id, *run)
+                i5_not_signalled(world, id, *run);
             }
             Effect::Bleed { id, run, .. } => someone_else_accepts(world, id, *run),
             Effect::SaveLedger(ledger) => {

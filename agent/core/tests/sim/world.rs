@@ -218,7 +218,7 @@ impl World {
         self.log(format!("promote v{generation} {conduct:?}"));
     }
 
-    fn settings(&self) -> Settings {
+    fn settings() -> Settings {
         Settings {
             tiers: None,
             overrides: BTreeMap::new(),
@@ -234,11 +234,11 @@ impl World {
         if self.agent.is_some() {
             return;
         }
-        self.agent = Some(Controller::new(self.settings(), self.ledger.clone()));
+        self.agent = Some(Controller::new(Self::settings(), self.ledger.clone()));
         let lost_ledger = self.faults && self.dice.one_in(40);
         if lost_ledger {
             self.ledger = Ledger::default();
-            self.agent = Some(Controller::new(self.settings(), Ledger::default()));
+            self.agent = Some(Controller::new(Self::settings(), Ledger::default()));
             self.watcher.forget();
         }
         self.log(format!("agent starts{}", if lost_ledger { " without its ledger" } else { "" }));
