@@ -245,14 +245,7 @@ fn set_limits(orders: &Orders) -> Result<(), Failure> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).step(|| "turn core files off".to_owned())?;
     if let Some(wanted) = orders.nofile {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        // Only root may go above the hard limit; for others as much as there is.
-        let top = if Uid::effective().is_root() { wanted } else { maximum.unwrap_or(wanted) };
-        let limit = Rlimit {
-            current: Some(wanted.min(top)),
-            maximum: Some(maximum.unwrap_or(wanted).max(wanted.min(top))),
-        };
-        setrlimit(Resource::Nofile, limit).step(|| format!("allow {wanted} open files"))?;
+        allow_files(wanted).step(|| format!("allow {wanted} open files"))?;
     }
     // The unit protects the agent from the OOM killer; what it starts gets no share in that.
     let adjustment = "/proc/self/oom_score_adj";
@@ -265,6 +258,20 @@ fn set_limits(orders: &Orders) -> Result<(), Failure> {
             .step(|| format!("write {adjustment}"))?;
     }
     Ok(())
+}
+
+/// Allows `wanted` open files, or as many as this process may have: only root may go above the hard
+/// limit, and in a container not even root.
+fn allow_files(wanted: u64) -> rustix::io::Result<()> {
+    let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let limits = |soft, hard| Rlimit { current: Some(soft), maximum: Some(hard) };
+    if hard < wanted {
+        match setrlimit(Resource::Nofile, limits(wanted, wanted)) {
+            Err(rustix::io::Errno::PERM) => {}
+            result => return result,
+        }
+    }
+    setrlimit(Resource::Nofile, limits(wanted.min(hard), hard))
 }
 
 /// Becomes the user for good: groups first, while there is still the right to change them.
