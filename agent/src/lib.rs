@@ -4,9 +4,24 @@
 //! releases, logs) never import each other; runtime introduces them. Everything may import
 //! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
+use std::process::ExitCode;
+
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod errors;
 pub mod fsx;
+pub mod handoff;
 pub mod logs;
+pub mod procfs;
+pub mod supervisor;
+
+/// The binary. Starting a tier's process comes before everything else: it is the same binary under
+/// a hidden subcommand, and each millisecond spent here is one longer without that process.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == supervisor::shim::SUBCOMMAND) {
+        return supervisor::shim::exec(arguments);
+    }
+    cli::main()
+}

@@ -1,3 +1,5 @@
 //! The binary under test: the same `main` as the product's.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    groundcrew::main()
+}

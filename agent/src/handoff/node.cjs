@@ -1,0 +1,2 @@
+'use strict';
+// Replaced by the real preload when the branches are merged.

@@ -1,0 +1,120 @@
+//! The preload: the JavaScript that Node loads before the app, so that the app hands over its
+//! connections without knowing it. Embedded here, written to the run directory under the name of
+//! its content: agents of two versions never overwrite each other's, and a process that restarts
+//! under the new agent gets the new one.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use groundcrew_core::spec::{CrashMode, Handoff};
+
+use crate::fsx::{self, About, FileError};
+
+const SOURCE: &str = include_str!("node.cjs");
+/// The variable Node reads its options from.
+const NODE_OPTIONS: &str = "NODE_OPTIONS";
+
+/// Writes the preload to `run_dir` and returns its path. Everybody may read it: it is loaded as the
+/// app's user.
+pub fn write(run_dir: &Utf8Path) -> Result<Utf8PathBuf, FileError> {
+    let hash = ring::digest::digest(&ring::digest::SHA256, SOURCE.as_bytes());
+    let hash: String = hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = run_dir.join(format!("preload-{hash}.cjs"));
+    // The same name with other content would be somebody's repair or somebody's attack.
+    if fsx::read_if_exists(&path)?.as_deref() != Some(SOURCE.as_bytes()) {
+        fsx::write_atomic(&path, SOURCE.as_bytes(), 0o644)?;
+    }
+    // Whatever the umask took away.
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).about("open up", &path)?;
+    Ok(path)
+}
+
+/// The variables of the handoff: those that are the same for each process of a tier.
+/// `node_options` is what the release or the host set; the preload goes behind it, so that an app's
+/// own preloads (tracing) come first.
+#[must_use]
+pub fn environment(
+    channel: &Utf8Path,
+    preload: &Utf8Path,
+    handoff: Handoff,
+    crash: CrashMode,
+    node_options: Option<&str>,
+) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
+    if handoff == Handoff::ListenFds {
+        return variables;
+    }
+    set("GROUNDCREW_CHANNEL", channel.to_string());
+    let crash = match crash {
+        CrashMode::Exit => "exit",
+        CrashMode::Bleed => "bleed",
+    };
+    set("GROUNDCREW_CRASH", crash.to_owned());
+    let require = format!("--require {}", quote(preload.as_str()));
+    let before = node_options.map(str::trim).filter(|options| !options.is_empty());
+    let options = before.map_or_else(|| require.clone(), |before| format!("{before} {require}"));
+    set(NODE_OPTIONS, options);
+    variables
+}
+
+/// As Node splits its options: blanks end one, except between double quotes, where a backslash
+/// takes the next character as it is.
+fn quote(path: &str) -> String {
+    if !path.contains([' ', '"', '\\']) {
+        return path.to_owned();
+    }
+    format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(preload: &str, before: Option<&str>) -> String {
+        let set = environment(
+            "/run/channel.sock".into(),
+            preload.into(),
+            Handoff::Node,
+            CrashMode::Bleed,
+            before,
+        );
+        assert_eq!(set[0], ("GROUNDCREW_CHANNEL".to_owned(), "/run/channel.sock".to_owned()));
+        assert_eq!(set[1], ("GROUNDCREW_CRASH".to_owned(), "bleed".to_owned()));
+        set[2].1.clone()
+    }
+
+    #[test]
+    fn the_preload_goes_behind_what_was_there() {
+        assert_eq!(options("/p.cjs", None), "--require /p.cjs");
+        assert_eq!(options("/p.cjs", Some(" ")), "--require /p.cjs");
+        assert_eq!(options("/p.cjs", Some("-r a ")), "-r a --require /p.cjs");
+        assert_eq!(options("/a b/\"p\".cjs", None), r#"--require "/a b/\"p\".cjs""#);
+    }
+
+    #[test]
+    fn a_runtime_that_takes_the_socket_itself_gets_nothing_of_node() {
+        let set = environment(
+            "/c".into(),
+            "/p".into(),
+            Handoff::ListenFds,
+            CrashMode::Exit,
+            Some("-r a"),
+        );
+        assert!(set.is_empty());
+    }
+
+    #[test]
+    fn the_file_is_written_once_and_repaired() {
+        let keep = tempfile::tempdir().unwrap();
+        let run_dir = Utf8Path::from_path(keep.path()).unwrap();
+        let path = write(run_dir).unwrap();
+        assert_eq!(write(run_dir).unwrap(), path);
+        fsx::write_atomic(&path, b"hacked", 0o600).unwrap();
+        write(run_dir).unwrap();
+        assert_eq!(fsx::read_if_exists(&path).unwrap().unwrap(), SOURCE.as_bytes());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+    }
+}

@@ -1,0 +1,325 @@
+//! The process channel, version 1: what the agent and the preload (`node.cjs`) say to each other.
+//! This file is the contract's home.
+//!
+//! Newline-delimited JSON over the unix stream socket `$GROUNDCREW_CHANNEL`, one message a line, at
+//! most [`LINE_BYTES_MAX`] bytes. Both sides ignore types and fields they do not know. The process
+//! is the client: it reconnects for as long as it lives (50 ms, doubling to 2 s, with jitter), says
+//! `hello` first with its true state, and never waits for the agent. The agent knows who speaks from
+//! the kernel (`SO_PEERCRED`), not from what is said.
+//!
+//! The environment that goes with it:
+//!
+//! | variable | |
+//! |---|---|
+//! | `GROUNDCREW_PROCESS`, `GROUNDCREW_RUN`, `GROUNDCREW_RELEASE` | `web.17.1`, the count of its starts, `v42` |
+//! | `GROUNDCREW_CHANNEL`, `GROUNDCREW_PROBE` | the channel's socket; where the process opens its probe socket |
+//! | `GROUNDCREW_CRASH` | `exit` or `bleed` |
+//! | `PORT`, `TMPDIR` | the tier's port, the process's own directory |
+//! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` | sd_listen_fds(3): fd 3 is the listening socket |
+//! | `NODE_OPTIONS` | `--require` of the preload, behind what was there |
+//!
+//! Children inherit the variables; `LISTEN_PID` and fd 3 are right in the process itself alone.
+
+use groundcrew_core::types::{Pid, ProcessId, Run};
+use serde::{Deserialize, Serialize};
+
+use super::stats::Latency;
+
+/// Bytes of one line, its newline included.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a crash message that are kept.
+pub const CRASH_BYTES_MAX: usize = 500;
+
+/// What a process says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromProcess {
+    /// The first line of every connection.
+    Hello(Hello),
+    /// The app has called listen on `PORT`, and the probe socket answers.
+    Listening {
+        /// The port the app asked for.
+        port: u16,
+    },
+    /// The app listens where it gets no connections. Once for each port.
+    Elsewhere {
+        /// The port it listens on.
+        port: u16,
+        /// The process that does.
+        pid: Pid,
+        /// `true`: a child listens on `PORT` itself, and children do not get the socket.
+        #[serde(default)]
+        child: bool,
+    },
+    /// It accepts: the answer to [`ToProcess::Accept`], also when it did before.
+    Accepting,
+    /// The bleed is over: no connection is left.
+    Drained {
+        /// Requests that had no answer when the deadline passed.
+        #[serde(default)]
+        cut: u64,
+        /// WebSocket connections closed at the deadline.
+        #[serde(default)]
+        websockets: u64,
+    },
+    /// An uncaught exception is about to end it, or to make it bleed.
+    Crash {
+        /// The first line of the exception.
+        message: String,
+    },
+    /// What it did since the last such line.
+    Stats(Stats),
+    /// A type this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Who connects, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// `GROUNDCREW_PROCESS`.
+    pub process: ProcessId,
+    /// `GROUNDCREW_RUN`.
+    pub run: Run,
+    /// Its own idea of its number. The kernel's counts.
+    pub pid: Pid,
+    /// Its state now, whatever was said on an earlier connection.
+    pub state: State,
+    /// `node v20.20.2`.
+    #[serde(default)]
+    pub runtime: String,
+}
+
+/// How far a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The app has not called listen on `PORT`.
+    Starting,
+    /// The probe socket answers.
+    Listening,
+    /// It takes connections from the listening socket.
+    Accepting,
+    /// It answers what it has.
+    Bleeding,
+    /// It has no connection left, and takes none.
+    Drained,
+}
+
+/// What a process did. Probes are never counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    /// How long it took to do that.
+    pub interval_ms: u64,
+    /// Answers by class of status.
+    pub status: StatusCounts,
+    /// How long the answers took.
+    pub latency: Latency,
+    /// Requests without an answer now.
+    pub in_flight: u64,
+    /// Open connections now, WebSockets included.
+    pub connections: u32,
+    /// Open WebSocket connections now.
+    pub websockets: u32,
+    /// Median delay of the event loop, in microseconds.
+    pub lag_p50_us: u64,
+    /// 99th percentile of it.
+    pub lag_p99_us: u64,
+    /// Used heap.
+    pub heap_bytes: u64,
+}
+
+/// Answers by class of status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusCounts {
+    /// 100 to 199.
+    #[serde(rename = "1xx", skip_serializing_if = "is_zero")]
+    pub informational: u64,
+    /// 200 to 299.
+    #[serde(rename = "2xx", skip_serializing_if = "is_zero")]
+    pub success: u64,
+    /// 300 to 399.
+    #[serde(rename = "3xx", skip_serializing_if = "is_zero")]
+    pub redirect: u64,
+    /// 400 to 499.
+    #[serde(rename = "4xx", skip_serializing_if = "is_zero")]
+    pub client_error: u64,
+    /// 500 to 599.
+    #[serde(rename = "5xx", skip_serializing_if = "is_zero")]
+    pub server_error: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl StatusCounts {
+    /// All answers.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self { informational, success, redirect, client_error, server_error } = *self;
+        [informational, success, redirect, client_error, server_error]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Adds another's; saturates, because a process may say anything.
+    pub fn add(&mut self, other: &Self) {
+        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        add(&mut self.informational, other.informational);
+        add(&mut self.success, other.success);
+        add(&mut self.redirect, other.redirect);
+        add(&mut self.client_error, other.client_error);
+        add(&mut self.server_error, other.server_error);
+    }
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToProcess {
+    /// Take connections from the listening socket. Saying it twice is fine.
+    Accept,
+    /// Take no more, answer what is there and what still comes on open connections with
+    /// `Connection: close`, and end WebSockets at the deadline. A second one may only shorten.
+    Bleed {
+        /// The deadline, from receipt.
+        within_ms: u64,
+    },
+    /// Answer the next request on up to so many connections with `Connection: close`, so that their
+    /// peers connect anew, to any process.
+    Shed {
+        /// How many.
+        connections: u32,
+    },
+}
+
+impl ToProcess {
+    /// As a line, its newline included.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        // Numbers and names: there is nothing in it that could fail to be written.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
+/// A line that is no message.
+#[derive(Debug, thiserror::Error)]
+#[error("not a message of the channel")]
+pub struct LineError(#[source] serde_json::Error);
+
+impl FromProcess {
+    /// Reads a line, with or without its newline. Text in it is shortened to its limit.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let mut message = serde_json::from_slice(line).map_err(LineError)?;
+        match &mut message {
+            Self::Crash { message } => shorten(message, CRASH_BYTES_MAX),
+            Self::Hello(hello) => shorten(&mut hello.runtime, 64),
+            _ => {}
+        }
+        Ok(message)
+    }
+}
+
+/// One line of printable text: it ends up on terminals.
+fn shorten(text: &mut String, bytes_max: usize) {
+    let first = text.lines().next().unwrap_or_default();
+    let mut short: String = first.chars().filter(|c| !c.is_control()).collect();
+    short.truncate(short.floor_char_boundary(bytes_max));
+    *text = short;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: &FromProcess) {
+        assert_eq!(&FromProcess::parse(line.as_bytes()).unwrap(), expected, "{line}");
+    }
+
+    #[test]
+    fn reads_each_message_as_the_contract_writes_it() {
+        check(
+            r#"{"type":"hello","process":"web.17.1","run":3,"pid":123,"state":"accepting","runtime":"node v20.20.2"}"#,
+            &FromProcess::Hello(Hello {
+                process: "web.17.1".parse().unwrap(),
+                run: 3,
+                pid: 123,
+                state: State::Accepting,
+                runtime: "node v20.20.2".to_owned(),
+            }),
+        );
+        check(r#"{"type":"listening","port":3000}"#, &FromProcess::Listening { port: 3000 });
+        check(
+            r#"{"type":"elsewhere","port":8080,"pid":124,"child":true}"#,
+            &FromProcess::Elsewhere { port: 8080, pid: 124, child: true },
+        );
+        check(r#"{"type":"accepting"}"#, &FromProcess::Accepting);
+        check(
+            r#"{"type":"drained","cut":1,"websockets":2}"#,
+            &FromProcess::Drained { cut: 1, websockets: 2 },
+        );
+        let stats = r#"{"type":"stats","interval_ms":1000,"status":{"2xx":9,"5xx":1},
+            "latency":[[17,4],[18,6]],"in_flight":2,"connections":64,"websockets":0,
+            "lag_p50_us":120,"lag_p99_us":900,"heap_bytes":12345678}"#;
+        let FromProcess::Stats(stats) = FromProcess::parse(stats.as_bytes()).unwrap() else {
+            panic!("not stats")
+        };
+        assert_eq!((stats.status.total(), stats.status.server_error), (10, 1));
+        assert_eq!((stats.latency.count(), stats.connections), (10, 64));
+    }
+
+    #[test]
+    fn ignores_types_and_fields_it_does_not_know() {
+        check(r#"{"type":"lunch","at":[1,{"x":null}]}"#, &FromProcess::Unknown);
+        check(r#"{"type":"accepting","since":1}"#, &FromProcess::Accepting);
+        check(r#"{"type":"stats"}"#, &FromProcess::Stats(Stats::default()));
+    }
+
+    #[test]
+    fn text_is_one_short_printable_line() {
+        let message = format!("Error: \\u001b[31m{}\\nat x", "ä".repeat(400));
+        let line = format!(r#"{{"type":"crash","message":"{message}"}}"#);
+        let FromProcess::Crash { message } = FromProcess::parse(line.as_bytes()).unwrap() else {
+            panic!("not a crash")
+        };
+        assert!(message.starts_with("Error: [31mää") && message.len() <= CRASH_BYTES_MAX);
+        assert!(!message.contains(['\n', '\u{1b}']));
+    }
+
+    #[test]
+    fn refuses_what_is_no_message() {
+        for line in [
+            "",
+            "{}",
+            "null",
+            "accept",
+            r#"{"type":"listening"}"#,
+            r#"{"type":"listening","port":70000}"#,
+            r#"{"type":"hello","process":"../x","run":1,"pid":1,"state":"starting"}"#,
+            r#"{"type":"stats","connections":-1}"#,
+            "{\"type\":\"accepting\"",
+            "\u{feff}{\"type\":\"accepting\"}",
+        ] {
+            assert!(FromProcess::parse(line.as_bytes()).is_err(), "{line}");
+        }
+        let deep = format!(r#"{{"type":"accepting","x":{}"#, "[".repeat(60_000));
+        assert!(FromProcess::parse(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn writes_each_message_as_the_contract_reads_it() {
+        let lines = [ToProcess::Accept, ToProcess::Bleed { within_ms: 30_000 }];
+        assert_eq!(
+            lines.map(|message| message.to_line()),
+            ["{\"type\":\"accept\"}\n", "{\"type\":\"bleed\",\"within_ms\":30000}\n"]
+        );
+        let shed = ToProcess::Shed { connections: 3 }.to_line();
+        assert_eq!(shed, "{\"type\":\"shed\",\"connections\":3}\n");
+    }
+}

@@ -1,0 +1,185 @@
+//! What `/proc` says about processes. Everything read here was written by somebody else: it is
+//! bounded, parsed without trust, and never acted upon without a pidfd that was opened before the
+//! last look (a pid alone may name another process by now).
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+
+use groundcrew_core::types::Pid;
+
+/// Bytes of an environment that are looked at. The kernel allows more; the marker the supervisor
+/// looks for stands among what it passed itself, which is far smaller.
+const ENVIRON_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of a command line shown to a person.
+const COMMAND_LINE_BYTES_MAX: u64 = 4096;
+/// `PF_KTHREAD` of `include/linux/sched.h`: threads of the kernel have no environment and no files.
+const FLAG_KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// One line of `/proc/PID/stat` (proc_pid_stat(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// The process.
+    pub pid: Pid,
+    /// `R`, `S`, `D`, `Z` and so on.
+    pub state: char,
+    /// Its parent.
+    pub ppid: Pid,
+    /// Its process group.
+    pub group: Pid,
+    /// Its session.
+    pub session: Pid,
+    /// Whether it is a thread of the kernel.
+    pub kernel: bool,
+    /// Time on a CPU in user and kernel mode, in clock ticks.
+    pub cpu_ticks: u64,
+    /// When it started, in clock ticks since the boot. With the pid it names a process for good.
+    pub start_ticks: u64,
+    /// Resident memory, in pages.
+    pub rss_pages: u64,
+}
+
+impl Stat {
+    /// Whether it has ended and only waits for its parent to notice.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// Reads `/proc/PID/stat`. `NotFound` when there is no such process.
+pub fn stat(pid: Pid) -> io::Result<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).map_err(gone_is_not_found)?;
+    parse_stat(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a stat line"))
+}
+
+// A process that ends between open and read answers ESRCH.
+fn gone_is_not_found(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) if code == nix::errno::Errno::ESRCH as i32 => io::ErrorKind::NotFound.into(),
+        _ => error,
+    }
+}
+
+fn parse_stat(line: &[u8]) -> Option<Stat> {
+    // The second field is the program's own name in parentheses: it may hold anything, also `) R 1`.
+    let open = line.iter().position(|&byte| byte == b'(')?;
+    let close = line.iter().rposition(|&byte| byte == b')')?;
+    let pid = std::str::from_utf8(line.get(..open)?).ok()?.trim().parse().ok()?;
+    let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Field n of the manual page is fields[n - 3].
+    let number = |n: usize| fields.get(n - 3)?.parse::<u64>().ok();
+    let id = |n: usize| fields.get(n - 3)?.parse::<Pid>().ok();
+    Some(Stat {
+        pid,
+        state: fields.first()?.chars().next()?,
+        ppid: id(4)?,
+        group: id(5)?,
+        session: id(6)?,
+        kernel: number(9)? & FLAG_KERNEL_THREAD != 0,
+        cpu_ticks: number(14)?.saturating_add(number(15)?),
+        start_ticks: number(22)?,
+        rss_pages: number(24)?,
+    })
+}
+
+/// Every process of the host, in no order.
+pub fn pids() -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+/// The environment a process was started with.
+#[derive(Debug, Clone, Default)]
+pub struct Environ(Vec<u8>);
+
+impl Environ {
+    /// The value of a variable; the first one when it stands there twice, as getenv(3) does.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.split(|&byte| byte == 0).find_map(|variable| {
+            let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            std::str::from_utf8(value).ok()
+        })
+    }
+}
+
+/// Reads `/proc/PID/environ`. Empty for a process that has ended.
+pub fn environ(pid: Pid) -> io::Result<Environ> {
+    read_bounded(&format!("/proc/{pid}/environ"), ENVIRON_BYTES_MAX).map(Environ)
+}
+
+/// Program and arguments as one line for people; the bare name when a process hides them.
+#[must_use]
+pub fn command_line(pid: Pid) -> Option<String> {
+    let mut bytes = read_bounded(&format!("/proc/{pid}/cmdline"), COMMAND_LINE_BYTES_MAX).ok()?;
+    if bytes.iter().all(|&byte| byte == 0) {
+        bytes = read_bounded(&format!("/proc/{pid}/comm"), COMMAND_LINE_BYTES_MAX).ok()?;
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let line: String = text.chars().map(printable).collect();
+    Some(line.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
+fn read_bounded(path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max).read_to_end(&mut bytes).map_err(gone_is_not_found)?;
+    Ok(bytes)
+}
+
+/// Tells one boot of this host from the next (random(4)).
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_forge_the_fields_behind_it() {
+        let tail =
+            "S 7 8 9 0 -1 4194560 1 0 0 0 11 22 0 0 20 0 1 0 4242 999 55 18446744073709551615";
+        for name in ["node", "a b", ") R 1 1 1", "((", "\u{1}) Z"] {
+            let stat = parse_stat(format!("123 ({name}) {tail}").as_bytes()).unwrap();
+            assert_eq!((stat.pid, stat.state, stat.ppid), (123, 'S', 7), "{name}");
+            assert_eq!((stat.group, stat.session, stat.kernel), (8, 9, false));
+            assert_eq!((stat.cpu_ticks, stat.start_ticks, stat.rss_pages), (33, 4242, 55));
+        }
+        for line in ["", "1", "1 (x)", "1 (x) S 1", ") 1 (", "x (y) S 1 1 1 1 1 1 1 1 1"] {
+            assert_eq!(parse_stat(line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn finds_this_process() {
+        let own = Pid::try_from(std::process::id()).unwrap();
+        assert!(pids().unwrap().contains(&own));
+        let stat = stat(own).unwrap();
+        assert_eq!(stat.pid, own);
+        assert!(!stat.is_dead() && !stat.kernel && stat.start_ticks > 0);
+        assert!(environ(own).unwrap().get("PATH").is_some());
+        assert!(!command_line(own).unwrap().is_empty());
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
+
+    #[test]
+    fn what_is_gone_is_not_found() {
+        assert_eq!(stat(i32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(command_line(i32::MAX), None);
+    }
+
+    #[test]
+    fn the_first_of_two_values_counts_and_prefixes_do_not() {
+        let environ = Environ(b"AB=no\0A=1\0A=2\0C=\0".to_vec());
+        assert_eq!(environ.get("A"), Some("1"));
+        assert_eq!(environ.get("C"), Some(""));
+        assert_eq!(environ.get("B"), None);
+    }
+}
