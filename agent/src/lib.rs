@@ -4,6 +4,8 @@
 //! releases, logs) never import each other; runtime introduces them. Everything may import
 //! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
+pub mod aws;
 pub mod clock;
 pub mod errors;
 pub mod fsx;
+pub mod releases;
