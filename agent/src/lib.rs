@@ -5,6 +5,7 @@
 //! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
 pub mod aws;
+pub mod cli;
 pub mod clock;
 pub mod errors;
 pub mod fsx;

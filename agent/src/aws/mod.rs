@@ -18,7 +18,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// How long a small request may take until its answer begins.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long an operation may take until its answer begins, all attempts and pauses included.
-const OPERATION_WITHIN: Duration = Duration::from_secs(60);
+const OPERATION_WITHIN: Duration = Duration::from_mins(1);
 /// Attempts the SDK makes for one operation.
 const ATTEMPTS_MAX: u32 = 3;
 /// The longest pause between two attempts.

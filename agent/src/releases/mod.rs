@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod channel;
 pub mod directory;
+pub mod fetch;
 pub mod git;
 pub mod hash;
 pub mod manifest;

@@ -3,7 +3,7 @@
 //! ```text
 //! <state_dir>/releases/<digest>/       a whole release; read-only, never changed
 //! <state_dir>/releases/<digest>.json   its manifest
-//! <state_dir>/staging/<digest>/        a release being fetched; nobody else looks here
+//! <state_dir>/staging/<digest>/        a release being fetched, named by its manifest's digest
 //! <state_dir>/trash/                   removed releases, deleted slowly
 //! ```
 //!
@@ -103,6 +103,12 @@ impl Store {
         Ok(())
     }
 
+    /// The directory the store lives in.
+    #[must_use]
+    pub fn state_dir(&self) -> &Utf8Path {
+        &self.state_dir
+    }
+
     /// The directory of a release.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> Utf8PathBuf {
@@ -136,7 +142,7 @@ impl Store {
         Ok(fsx::remove_if_exists(&self.manifest_path(digest))?)
     }
 
-    /// Throws away half-done releases other than `wanted`.
+    /// Throws away half-done releases other than the one whose manifest has the digest `wanted`.
     pub fn clean_staging(&self, wanted: Option<&Digest>) -> Result<(), StoreError> {
         let wanted = wanted.map(Digest::to_string);
         for name in names(&self.staging())? {
@@ -204,28 +210,33 @@ impl Store {
         }
     }
 
-    /// Where a release is put together.
-    pub(super) fn staging_path(&self, digest: &Digest) -> Utf8PathBuf {
-        self.staging().join(digest.to_string())
+    /// Where a release is put together. Named by the manifest's digest: what is found there after an
+    /// interruption was written for this very list of files.
+    pub(super) fn staging_path(&self, manifest_digest: &Digest) -> Utf8PathBuf {
+        self.staging().join(manifest_digest.to_string())
     }
 
     /// Makes a verified and synced staging directory a release.
-    pub(super) fn commit(&self, manifest: &Manifest) -> Result<(), StoreError> {
+    pub(super) fn commit(
+        &self,
+        manifest: &Manifest,
+        manifest_digest: &Digest,
+    ) -> Result<(), StoreError> {
         let digest = manifest.digest;
         let path = self.manifest_path(&digest);
         let bytes = manifest
             .to_json()
             .map_err(|source| StoreError::Manifest { path: path.clone(), source })?;
         fsx::write_atomic(&path, &bytes, MANIFEST_MODE)?;
-        let (from, to) = (self.staging_path(&digest), self.path(&digest));
+        let (from, to) = (self.staging_path(manifest_digest), self.path(&digest));
         fs::rename(&from, &to).about("move into place", &to)?;
         fsx::sync_parent(&to)?;
         Ok(fsx::sync_parent(&from)?)
     }
 
     /// Throws a half-done release away.
-    pub(super) fn discard_staging(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.discard(&self.staging_path(digest))
+    pub(super) fn discard_staging(&self, manifest_digest: &Digest) -> Result<(), StoreError> {
+        self.discard(&self.staging_path(manifest_digest))
     }
 
     /// Moves something out of sight, at once; deleting it takes longer.
