@@ -6,14 +6,19 @@
 
 use std::process::ExitCode;
 
+pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod errors;
 pub mod fsx;
 pub mod handoff;
 pub mod logs;
 pub mod procfs;
+pub mod releases;
+pub mod runtime;
+pub mod source_url;
 pub mod supervisor;
 
 /// The binary. Starting a tier's process comes before everything else: it is the same binary under

@@ -260,7 +260,6 @@ impl Controller {
             let known = |state: &GenerationState| state.processes.iter().any(|p| p.id == found.id);
             if !self.generations.values().any(known) {
                 out.push(Effect::Kill { id: found.id.clone(), run: found.run });
-                out.push(Effect::Forget(found.id.clone()));
             }
         }
     }

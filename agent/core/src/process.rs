@@ -418,6 +418,8 @@ impl Process {
             News::Crashing(message) => self.crash = Some(message),
             // Counted by the generation.
             News::Answered { .. } => {}
+            // Told twice, by the exit and by a signal that found nobody.
+            News::Exited(_) if !self.alive() => {}
             News::Exited(exit) => {
                 let mut what = exit.to_string();
                 if let Some(crash) = self.crash.take() {

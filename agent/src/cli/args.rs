@@ -50,6 +50,8 @@ pub enum Command {
     Promote(PromoteArgs),
     /// Let an environment run the version before.
     Rollback(RollbackArgs),
+    /// Bring an environment's release to disk without running it, to bake it into an image.
+    Fetch(FetchArgs),
     /// Run the agent: the daemon that systemd starts on every host.
     Agent(ConfigArgs),
     /// Validate a configuration file; prints every problem at once.
@@ -127,6 +129,23 @@ pub struct RollbackArgs {
     /// The version to go back to; default the one before.
     #[arg(long, value_name = "V")]
     pub to: Option<Version>,
+}
+
+/// `groundcrew fetch`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  groundcrew fetch --source s3://acme-releases/shop --environment production")]
+pub struct FetchArgs {
+    /// Where releases live: s3://bucket/prefix or file:///path.
+    #[arg(long, value_name = "URL")]
+    pub source: SourceUrl,
+    /// The environment whose release is wanted.
+    #[arg(long, value_name = "ENV")]
+    pub environment: Environment,
+    /// The agent's state directory.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/groundcrew")]
+    pub state_dir: Utf8PathBuf,
 }
 
 /// `groundcrew agent` and `groundcrew check`.

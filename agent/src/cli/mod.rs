@@ -1,13 +1,18 @@
 //! The command line: parses it, runs one command, turns the outcome into an exit code. stdout is data,
 //! stderr is messages. Commands that ask the agent go through [`client`] and decide nothing.
 
+mod agent;
 pub mod args;
 mod check;
 pub mod client;
+mod fetch;
 mod logs;
+mod promote;
+mod publish;
 mod releases;
 pub mod render;
 mod restart;
+mod rollback;
 mod since;
 mod status;
 mod terminal;
@@ -64,11 +69,12 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),
         Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
-        Command::Publish(_)
-        | Command::Promote(_)
-        | Command::Rollback(_)
-        | Command::Agent(_)
-        | Command::Demo => anyhow::bail!("this build does not have that command"),
+        Command::Publish(args) => block_on(publish::run(args)),
+        Command::Promote(args) => block_on(promote::run(args)),
+        Command::Rollback(args) => block_on(rollback::run(args)),
+        Command::Fetch(args) => block_on(fetch::run(args)),
+        Command::Agent(args) => agent::run(&args),
+        Command::Demo => anyhow::bail!("this build does not have that command"),
     }
 }
 

@@ -9,15 +9,14 @@ pub mod host_check;
 pub mod problem;
 mod reader;
 pub mod release;
-mod source_url;
 #[cfg(test)]
 mod tests;
 pub mod units;
 
+pub use crate::source_url::{SourceUrl, SourceUrlError};
 pub use host::{HostConfig, ReleasesConfig};
 pub use problem::{Position, Problem, Problems, Severity};
 pub use release::ParsedRelease;
-pub use source_url::{SourceUrl, SourceUrlError};
 
 /// Bytes of a configuration file: far more than a person writes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;

@@ -1,0 +1,65 @@
+//! AWS behind plain structs: the only place that names a type of an `aws-sdk-*` or `aws-smithy-*` crate.
+//!
+//! Every client has explicit timeouts and a bounded number of attempts. Endpoints follow
+//! `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`. Nothing here decides anything.
+
+use std::env;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_smithy_http_client::{Builder, tls};
+
+pub mod s3;
+
+/// How long a TCP connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long a small request may take until its answer begins.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long an operation may take until its answer begins, all attempts and pauses included.
+const OPERATION_WITHIN: Duration = Duration::from_mins(1);
+/// Attempts the SDK makes for one operation.
+const ATTEMPTS_MAX: u32 = 3;
+/// The longest pause between two attempts.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Where requests go when an endpoint override is set and nobody named a region: emulators take any.
+const REGION_OF_OVERRIDES: &str = "us-east-1";
+
+/// What all clients share: credentials, region, endpoint, timeouts, TLS.
+async fn load_config(endpoint_variable: &str) -> SdkConfig {
+    let http = Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .build_https();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts(ANSWER_WITHIN, OPERATION_WITHIN))
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_max_backoff(BACKOFF_MAX),
+        );
+    if has_endpoint_override(endpoint_variable) && !has_region() {
+        loader = loader.region(Region::from_static(REGION_OF_OVERRIDES));
+    }
+    loader.load().await
+}
+
+fn timeouts(answer_within: Duration, operation_within: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_WITHIN)
+        .read_timeout(answer_within)
+        .operation_attempt_timeout(answer_within + CONNECT_WITHIN)
+        .operation_timeout(operation_within)
+        .build()
+}
+
+fn has_endpoint_override(service_variable: &str) -> bool {
+    is_set("AWS_ENDPOINT_URL") || is_set(service_variable)
+}
+
+fn has_region() -> bool {
+    is_set("AWS_REGION") || is_set("AWS_DEFAULT_REGION")
+}
+
+fn is_set(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|value| !value.is_empty())
+}

@@ -1,0 +1,26 @@
+//! `groundcrew agent`: the daemon.
+
+use super::args::ConfigArgs;
+use super::{EXIT_FAILING, EXIT_OK};
+use crate::config::host_check::{LoadError, load};
+use crate::runtime;
+
+pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<u8> {
+    runtime::log_to_stderr();
+    let loaded = match load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Invalid(problems)) => {
+            eprintln!("{problems}");
+            return Ok(EXIT_FAILING);
+        }
+        Err(error @ LoadError::File(_)) => return Err(error.into()),
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    // Two threads: one decides, one serves what must not wait for it.
+    let threads =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    threads.block_on(runtime::run(loaded.config))?;
+    Ok(EXIT_OK)
+}

@@ -1,0 +1,61 @@
+//! Responses: whole JSON documents, lines that go on, and refusals with a reason.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+/// A body of either kind.
+pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+/// A response.
+pub type Answer = Response<Body>;
+
+/// A response of one piece.
+pub fn whole(status: StatusCode, media_type: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    response(status, media_type, Full::new(bytes.into()).boxed_unsync())
+}
+
+/// A JSON document.
+pub fn json(status: StatusCode, document: &impl Serialize) -> Answer {
+    match serde_json::to_vec(document) {
+        Ok(bytes) => whole(status, "application/json", bytes),
+        // Plain structs; only a map with keys that are no strings could get here.
+        Err(error) => {
+            tracing::error!("an answer is not JSON: {error}");
+            whole(StatusCode::INTERNAL_SERVER_ERROR, "application/json", "{\"error\":\"internal\"}")
+        }
+    }
+}
+
+/// A refusal that says why.
+pub fn refusal(status: StatusCode, why: impl Into<String>) -> Answer {
+    #[derive(Serialize)]
+    struct Refusal {
+        error: String,
+    }
+    json(status, &Refusal { error: why.into() })
+}
+
+/// Newline-delimited JSON that goes on for as long as `lines` does.
+pub fn lines(lines: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Answer {
+    let frames = lines.map(|line| Ok(Frame::data(line)));
+    response(StatusCode::OK, "application/x-ndjson", BodyExt::boxed_unsync(StreamBody::new(frames)))
+}
+
+/// One line of a stream.
+pub fn line(document: &impl Serialize) -> Option<Bytes> {
+    let mut bytes = serde_json::to_vec(document).ok()?;
+    bytes.push(b'\n');
+    Some(bytes.into())
+}
+
+fn response(status: StatusCode, media_type: &'static str, body: Body) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let value = hyper::header::HeaderValue::from_static(media_type);
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, value);
+    response
+}

@@ -1,0 +1,209 @@
+//! How the agent is asked: HTTP/1.1 with JSON over a unix socket for the command line, and `/ready` over TCP
+//! for load balancers. Reads and carries requests; what they mean is the runtime's.
+//!
+//! The unix socket is root's alone. The TCP address answers nothing but whether the host is ready.
+
+mod answer;
+mod routes;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use groundcrew_core::status::{ReleasesDocument, StatusDocument};
+use groundcrew_core::types::{TierName, Version};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::fsx::{self, About, FileError};
+use crate::logs::Logs;
+use routes::Desk;
+
+/// Questions waiting for the runtime.
+const REQUESTS_MAX: usize = 64;
+/// Connections at once: people, scripts and load balancers' checks.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a client may take to send its request's head.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Pause after the system refused a connection, for want of files usually.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Root's alone: whoever may ask may also restart.
+const SOCKET_MODE: u32 = 0o600;
+
+/// Why the agent cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The socket's file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An address.
+    #[error("could not listen on {address}")]
+    Listen {
+        /// The socket's path or the TCP address.
+        address: String,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the runtime is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// How is the host?
+    Status(oneshot::Sender<Arc<StatusDocument>>),
+    /// Which releases are here?
+    Releases {
+        /// Only this one.
+        version: Option<Version>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<ReleasesDocument>,
+    },
+    /// Replace a tier's processes.
+    Restart {
+        /// Which tier.
+        tier: TierName,
+        /// What happens now, or why nothing does.
+        answer: oneshot::Sender<Result<String, String>>,
+    },
+}
+
+/// What the answers are made of.
+pub struct Serving {
+    /// The unix socket.
+    pub socket: Utf8PathBuf,
+    /// Where `/ready` answers.
+    pub http: Option<SocketAddr>,
+    /// Whether the host is ready.
+    pub ready: watch::Receiver<bool>,
+    /// What the processes printed.
+    pub logs: Arc<Logs>,
+}
+
+/// The open sockets; owns their tasks.
+pub struct Control {
+    cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Control {
+    /// Opens both sockets. Needs a runtime.
+    pub fn open(serving: Serving) -> Result<(Self, mpsc::Receiver<Request>), ControlError> {
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let cancel = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        if let Some(address) = serving.http {
+            let listener = listen_tcp(address)?;
+            let ready = serving.ready.clone();
+            tasks.spawn(serve_ready(listener, ready, cancel.clone()));
+        }
+        let path = serving.socket;
+        fsx::remove_if_exists(&path)?;
+        let listener = UnixListener::bind(&path)
+            .map_err(|source| ControlError::Listen { address: path.to_string(), source })?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(SOCKET_MODE))
+            .about("protect", &path)?;
+        let desk =
+            Desk { requests, ready: serving.ready, logs: serving.logs, cancel: cancel.clone() };
+        tasks.spawn(serve_control(listener, desk, cancel.clone()));
+        Ok((Self { cancel, tasks }, receiver))
+    }
+
+    /// Ends all connections.
+    pub async fn shutdown(mut self) {
+        self.cancel.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> Result<TcpListener, ControlError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    listen().map_err(|source| ControlError::Listen { address: address.to_string(), source })
+}
+
+async fn serve_ready(
+    listener: TcpListener,
+    ready: watch::Receiver<bool>,
+    cancel: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let ready = ready.clone();
+                    let answer = service_fn(move |request| {
+                        let ready = *ready.borrow();
+                        async move { Ok::<_, std::convert::Infallible>(routes::public(&request, ready)) }
+                    });
+                    connections.spawn(connection(stream, answer));
+                }
+                Err(error) => pause(&error).await,
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn serve_control(listener: UnixListener, desk: Desk, cancel: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    let desk = desk.clone();
+                    let answer = service_fn(move |request| {
+                        let desk = desk.clone();
+                        async move { Ok::<_, std::convert::Infallible>(desk.answer(&request).await) }
+                    });
+                    connections.spawn(connection(stream, answer));
+                }
+                Err(error) => pause(&error).await,
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn connection<S, F>(stream: impl AsyncRead + AsyncWrite + Unpin, answer: F)
+where
+    F: hyper::service::HttpService<
+            hyper::body::Incoming,
+            ResBody = answer::Body,
+            Error = std::convert::Infallible,
+            Future = S,
+        >,
+    S: Future<Output = Result<answer::Answer, std::convert::Infallible>>,
+{
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
+    // A client that goes away in the middle is its own affair.
+    if let Err(error) = served {
+        tracing::debug!("a connection ended early: {error}");
+    }
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!("a connection was not accepted: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}

@@ -1,0 +1,179 @@
+//! Turns what is seen and heard on the host into events for the controller.
+
+use std::sync::Arc;
+
+use groundcrew_core::event::{Event, Found, HandoffState, News};
+use groundcrew_core::ledger::GenerationRecord;
+use groundcrew_core::types::{ProcessId, Run, Target, TierName};
+
+use super::{Agent, Known, RuntimeError, effects};
+use crate::clock;
+use crate::control::Request;
+use crate::handoff::channel::ChannelEvent;
+use crate::handoff::protocol::{FromProcess, State, Stats, ToProcess};
+use crate::releases::hash;
+use crate::supervisor::{Record, SupervisorEvent};
+
+impl Agent {
+    /// What is on the host when the agent starts: processes of the agent before, their sockets, releases.
+    pub(super) async fn look_around(&mut self) -> Result<Event, RuntimeError> {
+        let adoption = self.supervisor.adopt().await?;
+        for note in &adoption.notes {
+            tracing::warn!("{note}");
+        }
+        let mut found = Vec::new();
+        for process in adoption.found {
+            let Record { id, run, plan, .. } = process.record.clone();
+            tracing::info!("{id} (pid {}) goes on", process.pid);
+            self.registry.insert(id.clone(), run, process.pid);
+            let record = self.generation_record(&process.record);
+            self.known.insert(id.clone(), Known { run, plan });
+            found.push(Found { id, run, pid: process.pid, record: record.map(Box::new) });
+        }
+        self.take_sockets_back();
+        for lost in adoption.lost {
+            tracing::warn!("{} {}", lost.record.id, lost.exit);
+        }
+        self.logs.set_living(self.known.keys().cloned().collect());
+        let on_disk = effects::on_disk(&self.store).await;
+        Ok(Event::Begun { found, on_disk, same_boot: self.ledger_file.same_boot })
+    }
+
+    /// Before anything else can bind the ports.
+    fn take_sockets_back(&mut self) {
+        let pids: Vec<_> = self.known.keys().filter_map(|id| self.supervisor.pid(id)).collect();
+        for known in self.known.values() {
+            if let Some(port) = known.plan.spec.port
+                && let Err(error) = self.listeners.ensure(port, &pids)
+            {
+                tracing::error!("{}", crate::errors::chain(&error));
+            }
+        }
+    }
+
+    /// What a process is made of, as far as its record and its release on disk say.
+    fn generation_record(&self, record: &Record) -> Option<GenerationRecord> {
+        // Without its files it cannot be started again, so there is nothing to go on with.
+        let manifest = std::fs::read(self.store.manifest_path(&record.release.digest)).ok()?;
+        Some(GenerationRecord {
+            tier: record.id.tier.clone(),
+            target: Target {
+                release: record.release.clone(),
+                manifest_digest: hash::sha256(&manifest),
+            },
+            plan: record.plan.clone(),
+            nonce: 0,
+        })
+    }
+
+    pub(super) fn supervisor_says(&mut self, event: SupervisorEvent) -> Option<Event> {
+        match event {
+            SupervisorEvent::Started { id, run, pid } => {
+                self.registry.insert(id.clone(), run, pid);
+                Some(Event::Started { id, run, outcome: Ok(pid) })
+            }
+            SupervisorEvent::StartFailed { id, run, reason } => {
+                Some(Event::Started { id, run, outcome: Err(reason) })
+            }
+            SupervisorEvent::Exited { id, run, exit, reason } => {
+                self.registry.remove(&id, run);
+                self.board.remove(&id);
+                // Said first, so that the exit's own line carries it.
+                let crash = reason.map(|reason| News::Crashing(reason));
+                if let Some(news) = crash {
+                    self.answer(Event::Process { id: id.clone(), run, news });
+                    self.answer(Event::Process { id, run, news: News::Exited(exit) });
+                    return None;
+                }
+                Some(Event::Process { id, run, news: News::Exited(exit) })
+            }
+            SupervisorEvent::KillUnfinished { id, left, .. } => {
+                tracing::error!("{id} cannot be killed: {left:?} hang in the kernel");
+                None
+            }
+        }
+    }
+
+    pub(super) fn process_says(&mut self, event: ChannelEvent) -> Option<Event> {
+        let ChannelEvent { id, run, message } = event;
+        let news = match message {
+            FromProcess::Hello(hello) => News::Hello(handoff_state(hello.state)),
+            FromProcess::Listening { .. } => News::Listening,
+            FromProcess::Elsewhere { port, child, .. } => News::Elsewhere { port, child },
+            FromProcess::Accepting => News::Accepting,
+            FromProcess::Drained { cut, .. } => {
+                News::Drained { cut: u32::try_from(cut).unwrap_or(u32::MAX) }
+            }
+            FromProcess::Crash { message } => News::Crashing(message),
+            FromProcess::Stats(stats) => self.count(&id, run, stats)?,
+            FromProcess::Unknown => return None,
+        };
+        Some(Event::Process { id, run, news })
+    }
+
+    /// Numbers do not go through the controller, except how many requests failed.
+    fn count(&mut self, id: &ProcessId, run: Run, stats: Stats) -> Option<News> {
+        let (requests, errors) = (stats.status.total(), stats.status.server_error);
+        self.board.record(id, run, clock::at(), stats);
+        self.balance(&id.tier.clone(), id.generation);
+        (requests > 0).then_some(News::Answered { requests, errors })
+    }
+
+    fn balance(&mut self, tier: &TierName, generation: groundcrew_core::types::Generation) {
+        let accepting = self.controller.generations().filter(|state| state.number == generation);
+        let accepting = accepting.flat_map(|state| &state.processes).filter(|p| p.accepts());
+        let count = |p: &groundcrew_core::process::Process| {
+            Some((p.id.clone(), self.board.latest(&p.id)?.connections))
+        };
+        // One process without numbers would make the others look crowded.
+        let Some(counts) = accepting.map(count).collect::<Option<Vec<_>>>() else { return };
+        for (id, connections) in self.balancer.orders(tier, generation, clock::at(), &counts) {
+            self.registry.send(&id, ToProcess::Shed { connections });
+        }
+    }
+
+    /// Tidies up behind an answer before the controller sees it.
+    pub(super) fn note(&mut self, event: Event) -> Event {
+        if let Event::Fetched { target, .. } = &event {
+            self.fetches.remove(&target.release.digest);
+        }
+        event
+    }
+
+    pub(super) fn request(&mut self, request: Request) -> Option<Event> {
+        // Whoever asked may have gone meanwhile; then nobody misses the answer.
+        match request {
+            Request::Status(answer) => {
+                drop(answer.send(Arc::new(self.status())));
+                None
+            }
+            Request::Releases { version, answer } => {
+                drop(answer.send(self.releases(version.as_ref())));
+                None
+            }
+            Request::Restart { tier, answer } => {
+                let known: Vec<_> = self.controller.ledger().tiers.keys().cloned().collect();
+                if !known.contains(&tier) {
+                    let names: Vec<_> = known.iter().map(TierName::as_str).collect();
+                    let has = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                    drop(answer.send(Err(format!("this host has no tier {tier}; it has {has}"))));
+                    return None;
+                }
+                drop(answer.send(Ok(format!(
+                    "{tier}: new processes start and take over; `groundcrew status -w` shows them"
+                ))));
+                Some(Event::RestartTier(tier))
+            }
+        }
+    }
+}
+
+fn handoff_state(state: State) -> HandoffState {
+    match state {
+        State::Starting => HandoffState::Starting,
+        State::Listening => HandoffState::Listening,
+        State::Accepting => HandoffState::Accepting,
+        State::Bleeding => HandoffState::Bleeding,
+        State::Drained => HandoffState::Drained,
+    }
+}

@@ -1,0 +1,313 @@
+//! The agent: feeds what happens on the host to the controller, and does what it says.
+//!
+//! One task owns the controller and everything that is not thread-safe by nature; whatever takes time runs
+//! beside it and comes back as an event. Nothing is decided here.
+
+mod effects;
+mod inputs;
+mod ledger_file;
+mod numbers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use groundcrew_core::controller::describe::Facts;
+use groundcrew_core::controller::{Controller, Settings};
+use groundcrew_core::event::Event;
+use groundcrew_core::spec::TierPlan;
+use groundcrew_core::status::HostStatus;
+use groundcrew_core::time::Moment;
+use groundcrew_core::types::{Digest, ProcessId, Run};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::HostConfig;
+use crate::control::{self, Control, Request};
+use crate::fsx::FileError;
+use crate::handoff::balance::Balancer;
+use crate::handoff::channel::{Channel, ChannelEvent, Registry};
+use crate::handoff::listener::Listeners;
+use crate::handoff::stats::Board;
+use crate::logs::{LogFiles, LogLimits, Logs};
+use crate::releases::fetch::FetchProgress;
+use crate::releases::source::Source;
+use crate::releases::store::Store;
+use crate::supervisor::{Supervisor, SupervisorEvent};
+use crate::{clock, handoff, supervisor};
+
+use ledger_file::{LedgerFile, LedgerFileError};
+
+/// Answers waiting for the controller: more than it ever has questions open.
+const EVENTS_MAX: usize = 4096;
+/// How long what is under way may take to end when the agent goes.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why the agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// Another agent runs on the same state.
+    #[error("another agent runs on {state_dir}; stop it first, or use another state_dir")]
+    Taken {
+        /// The state directory of both.
+        state_dir: Utf8PathBuf,
+    },
+    /// A file or a directory.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerFileError),
+    /// The supervisor.
+    #[error(transparent)]
+    Supervisor(#[from] supervisor::SupervisorError),
+    /// What runs could not be found out.
+    #[error(transparent)]
+    Adopt(#[from] supervisor::AdoptError),
+    /// The process channel.
+    #[error(transparent)]
+    Channel(#[from] handoff::channel::ChannelError),
+    /// The log files.
+    #[error(transparent)]
+    Logs(#[from] crate::logs::LogError),
+    /// The releases on disk.
+    #[error(transparent)]
+    Store(#[from] crate::releases::store::StoreError),
+    /// The control socket or the HTTP address.
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    /// A signal handler.
+    #[error("could not wait for signals")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Sends the agent's own log to stderr, where systemd takes it. `GROUNDCREW_LOG` filters it.
+pub fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter =
+        EnvFilter::try_from_env("GROUNDCREW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Under systemd the journal has the time; a second subscriber in one process is a test's.
+    drop(log.with_target(false).with_ansi(false).try_init());
+}
+
+/// Runs the agent until it is told to leave and everything has ended.
+pub async fn run(config: HostConfig) -> Result<(), RuntimeError> {
+    let mut agent = Agent::open(config).await?;
+    let result = agent.live().await;
+    agent.close().await;
+    result
+}
+
+/// What the agent knows of a process beside what the controller knows.
+struct Known {
+    run: Run,
+    plan: TierPlan,
+}
+
+struct Agent {
+    config: HostConfig,
+    controller: Controller,
+    ledger_file: LedgerFile,
+    source: Arc<Source>,
+    store: Arc<Store>,
+    /// Of the channel as it was read last.
+    etags: watch::Sender<Option<String>>,
+    supervisor: Supervisor,
+    supervised: mpsc::Receiver<SupervisorEvent>,
+    listeners: Listeners,
+    registry: Arc<Registry>,
+    channel: Channel,
+    channel_path: Utf8PathBuf,
+    said: mpsc::Receiver<ChannelEvent>,
+    preload: Utf8PathBuf,
+    logs: Arc<Logs>,
+    log_files: LogFiles,
+    board: Board,
+    balancer: Balancer,
+    known: BTreeMap<ProcessId, Known>,
+    usage: numbers::Usages,
+    fetches: BTreeMap<Digest, Fetching>,
+    control: Control,
+    requests: mpsc::Receiver<Request>,
+    ready: watch::Sender<bool>,
+    host: HostStatus,
+    events: mpsc::Sender<Event>,
+    answers: mpsc::Receiver<Event>,
+    tasks: JoinSet<()>,
+    cancel: CancellationToken,
+    exit: bool,
+}
+
+/// A fetch under way.
+struct Fetching {
+    cancel: CancellationToken,
+    progress: watch::Receiver<FetchProgress>,
+}
+
+impl Agent {
+    async fn open(config: HostConfig) -> Result<Self, RuntimeError> {
+        let (run_dir, state_dir) = (&config.run_dir, &config.state_dir);
+        let settings = supervisor::Settings::new(run_dir.clone(), state_dir.clone());
+        let (supervisor, supervised) = Supervisor::open(&settings)?;
+        let (ledger_file, ledger) = LedgerFile::open(state_dir)?;
+        let store = Arc::new(Store::open(state_dir)?);
+        let registry = Arc::new(Registry::default());
+        let channel_path = run_dir.join("channel.sock");
+        let (channel, said) = Channel::open(&channel_path, Arc::clone(&registry))?;
+        let preload = handoff::preload::write(run_dir)?;
+        let cancel = CancellationToken::new();
+        let log_files = LogFiles::new(state_dir);
+        let logs = Arc::new(Logs::start(log_files.clone(), LogLimits::default(), &cancel)?);
+        let (ready, is_ready) = watch::channel(false);
+        let socket = run_dir.join("control.sock");
+        let serving = control::Serving {
+            socket,
+            http: config.http_listen,
+            ready: is_ready,
+            logs: Arc::clone(&logs),
+        };
+        let (control, requests) = Control::open(serving)?;
+        let (events, answers) = mpsc::channel(EVENTS_MAX);
+        let source = Arc::new(Source::open(&config.source).await);
+        Ok(Self {
+            controller: Controller::new(core_settings(&config), ledger),
+            config,
+            ledger_file,
+            source,
+            store,
+            etags: watch::Sender::new(None),
+            supervisor,
+            supervised,
+            listeners: Listeners::default(),
+            registry,
+            channel,
+            channel_path,
+            said,
+            preload,
+            logs,
+            log_files,
+            board: Board::default(),
+            balancer: Balancer::default(),
+            known: BTreeMap::new(),
+            usage: numbers::Usages::default(),
+            fetches: BTreeMap::new(),
+            control,
+            requests,
+            ready,
+            host: host(),
+            events,
+            answers,
+            tasks: JoinSet::new(),
+            cancel,
+            exit: false,
+        })
+    }
+
+    async fn live(&mut self) -> Result<(), RuntimeError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(RuntimeError::Signal)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(RuntimeError::Signal)?;
+        let begun = self.look_around().await?;
+        self.step(begun).await;
+        while !self.exit {
+            let event = tokio::select! {
+                Some(event) = self.supervised.recv() => self.supervisor_says(event),
+                Some(event) = self.said.recv() => self.process_says(event),
+                Some(event) = self.answers.recv() => Some(self.note(event)),
+                Some(request) = self.requests.recv() => self.request(request),
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!("a task of the agent failed: {error}");
+                    }
+                    None
+                }
+                _ = terminate.recv() => Some(leave("SIGTERM")),
+                _ = interrupt.recv() => Some(leave("SIGINT")),
+                () = until(self.controller.next_wake()) => Some(Event::Tick),
+            };
+            if let Some(event) = event {
+                self.step(event).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, event: Event) {
+        let effects = self.controller.step(clock::now(), event);
+        for effect in effects {
+            self.carry_out(effect).await;
+        }
+        self.ready.send_if_modified(|ready| {
+            let now_ready = self.controller.is_ready();
+            std::mem::replace(ready, now_ready) != now_ready
+        });
+    }
+
+    /// Ends everything of the agent's own. Processes are left as they are.
+    async fn close(self) {
+        let Self { control, channel, supervisor, logs, mut tasks, cancel, .. } = self;
+        cancel.cancel();
+        let all = async {
+            control.shutdown().await;
+            channel.shutdown().await;
+            supervisor.shutdown().await;
+            if let Some(logs) = Arc::into_inner(logs) {
+                logs.shutdown().await;
+            }
+            while tasks.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(SHUTDOWN_WITHIN, all).await.is_err() {
+            tracing::warn!("not everything ended within {SHUTDOWN_WITHIN:?}");
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            host: self.host.clone(),
+            environment: self.config.environment.clone(),
+            source: self.config.source.to_string(),
+        }
+    }
+}
+
+fn leave(signal: &str) -> Event {
+    Event::Leave { reason: format!("{signal} received") }
+}
+
+/// Sleeps until a moment of the boot clock; for ever when there is none.
+async fn until(moment: Option<Moment>) {
+    match moment {
+        Some(moment) => {
+            let wait = moment.since(clock::at());
+            // The timer may fire a moment early by the boot clock; a tick too soon costs a step.
+            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn core_settings(config: &HostConfig) -> Settings {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut seed = [0; 8];
+    // Only jitter comes from it: without the kernel's randomness, the pid has to do.
+    if rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
+        seed = u64::from(std::process::id()).to_ne_bytes();
+    }
+    Settings {
+        tiers: config.tiers.clone(),
+        overrides: config.overrides.clone(),
+        cores: u16::try_from(cores).unwrap_or(u16::MAX),
+        poll_interval: config.poll_interval,
+        keep: usize::try_from(config.releases.keep).unwrap_or(usize::MAX),
+        disk_bytes_max: config.releases.disk_max,
+        seed: u64::from_ne_bytes(seed),
+    }
+}
+
+fn host() -> HostStatus {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    HostStatus { instance_id: None, name: name.unwrap_or_else(|| "unknown".to_owned()) }
+}
