@@ -149,7 +149,7 @@ impl<'a> Agent<'a> {
         set(&mut config, "source", world.source.as_str().into());
         set(&mut config, "state_dir", directory("state").into());
         set(&mut config, "run_dir", directory("run").into());
-        set(&mut config, "poll.interval", "200ms".into());
+        set(&mut config, "poll.interval", "1s".into());
         set(&mut config, "http.listen", format!("127.0.0.1:{}", super::free_port()).into());
         for (key, value) in more {
             set(&mut config, key, value.clone());
@@ -195,7 +195,7 @@ impl<'a> Agent<'a> {
     /// Waits until it has ended by itself and answers its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("the agent is not running");
-        wait_until(Duration::from_secs(60), "the agent ends", || match child.try_wait() {
+        wait_until(Duration::from_mins(1), "the agent ends", || match child.try_wait() {
             Ok(Some(status)) => Ok(status.code()),
             other => Err(other),
         })

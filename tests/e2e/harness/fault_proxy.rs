@@ -390,7 +390,7 @@ mod tests {
                 }
                 *counter.lock().unwrap() += 1;
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
-                drop(stream.write_all(&[head.as_bytes(), &[b'x'; BODY_BYTES]].concat()));
+                drop(stream.write_all(&[head.as_bytes(), &vec![b'x'; BODY_BYTES]].concat()));
             }
         });
         (address, count)

@@ -101,7 +101,7 @@ impl Report {
     }
 
     /// Good answers of one release.
-    pub fn from_release(&self, release: &str) -> u64 {
+    pub fn answers_of(&self, release: &str) -> u64 {
         self.releases.get(release).copied().unwrap_or(0)
     }
 
@@ -236,7 +236,7 @@ impl RunningLoad {
     #[track_caller]
     pub fn wait_for_answers(&self, more: u64) {
         let wanted = self.report().ok() + more;
-        super::wait_until(Duration::from_secs(60), "good answers", || {
+        super::wait_until(Duration::from_mins(1), "good answers", || {
             let report = self.report();
             if report.ok() >= wanted { Ok(()) } else { Err((report.ok(), wanted, report.failures)) }
         });
@@ -248,7 +248,7 @@ impl RunningLoad {
         let what = format!("an answer of release {release}");
         super::wait_until(within, &what, || {
             let report = self.report();
-            if report.from_release(release) > 0 {
+            if report.answers_of(release) > 0 {
                 Ok(())
             } else {
                 Err((report.releases, report.failures))

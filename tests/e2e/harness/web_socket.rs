@@ -32,12 +32,12 @@ pub fn close_frame() -> Vec<u8> {
 }
 
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [1, 2, 3, 4];
+    const MASK: [u8; 4] = [0x01, 0x02, 0x03, 0x04];
     let mut bytes = vec![0x80 | opcode];
     match u16::try_from(payload.len()).expect("a frame under 64 KiB") {
         length @ 0..126 => bytes.push(0x80 | length as u8),
         length => {
-            bytes.push(0x80 | 126);
+            bytes.push(0x80 | 0x7e);
             bytes.extend(length.to_be_bytes());
         }
     }
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(take_frame(&mut received), None);
         received.extend([0]);
         assert_eq!(take_frame(&mut received), Some((Opcode::Close, vec![])));
-        assert_eq!(text_frame("a"), [0x81, 0x81, 1, 2, 3, 4, b'a' ^ 1]);
+        assert_eq!(text_frame("a"), [0x81, 0x81, 1, 2, 3, 4, b'a' ^ 0x01]);
         assert_eq!(text_frame(&"a".repeat(300)).len(), 8 + 300);
     }
 }
