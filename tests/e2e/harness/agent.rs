@@ -238,6 +238,24 @@ impl<'a> Agent<'a> {
         })
     }
 
+    /// Waits until a release serves and its trial is over.
+    #[track_caller]
+    pub fn wait_for_settled(&self, version: &str) -> Value {
+        self.wait_for_release(version);
+        self.wait_for(Duration::from_secs(30), "the trial is over", |status| {
+            of_version(&status["release"], version) && status["rollout"].is_null()
+        })
+    }
+
+    /// Waits until a release was tried here and given up, and answers the status.
+    #[track_caller]
+    pub fn wait_for_rejected(&self, version: &str) -> Value {
+        let what = format!("release {version} is rejected");
+        self.wait_for(Duration::from_secs(30), &what, |status| {
+            of_version(&status["rejected"], version) && status["rollout"].is_null()
+        })
+    }
+
     /// What the agent has printed.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use toml::{Table, Value};
 
 use super::reaper::Reaper;
-use super::{fixture, http_client, wait_until};
+use super::{fixture, http_client, poll_until};
 
 /// A release in the making: what its `release.toml` says, and its files.
 #[derive(Debug, Clone)]
@@ -124,6 +124,8 @@ pub fn set(table: &mut Table, key: &str, value: Value) {
 pub struct BareApp {
     /// Where it listens.
     pub port: u16,
+    /// From its start to its first answer, to the millisecond.
+    pub start_took: Duration,
     child: Child,
     _reaper: Reaper,
     _directory: tempfile::TempDir,
@@ -136,6 +138,7 @@ impl BareApp {
         let reaper = Reaper::new(directory.path()).expect("no reaper");
         let home = release.write_below(directory.path());
         let port = super::free_port();
+        let started = Instant::now();
         let child = Command::new("node")
             .arg("web.js")
             .current_dir(home)
@@ -144,8 +147,11 @@ impl BareApp {
             .stdout(Stdio::null())
             .spawn()
             .expect("could not start node");
-        let app = Self { port, child, _reaper: reaper, _directory: directory };
-        wait_until(Duration::from_secs(20), "the app listens", || app.get("/version"));
+        let start_took = Duration::ZERO;
+        let mut app = Self { port, start_took, child, _reaper: reaper, _directory: directory };
+        let every = Duration::from_millis(1);
+        poll_until(every, Duration::from_secs(20), "the app listens", || app.get("/version"));
+        app.start_took = started.elapsed();
         app
     }
 
@@ -170,6 +176,7 @@ impl Drop for BareApp {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wait_until;
     use super::*;
 
     #[test]

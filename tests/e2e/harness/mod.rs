@@ -28,6 +28,17 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 pub fn wait_until<T, E: Debug>(
     within: Duration,
     what: &str,
+    look: impl FnMut() -> Result<T, E>,
+) -> T {
+    poll_until(POLL_EVERY, within, what, look)
+}
+
+/// [`wait_until`] for what is measured: `every` is the error.
+#[track_caller]
+pub fn poll_until<T, E: Debug>(
+    every: Duration,
+    within: Duration,
+    what: &str,
     mut look: impl FnMut() -> Result<T, E>,
 ) -> T {
     let started = Instant::now();
@@ -37,7 +48,7 @@ pub fn wait_until<T, E: Debug>(
             Err(seen) if started.elapsed() >= within => {
                 panic!("{what}: not within {within:?}; last seen: {seen:#?}")
             }
-            Err(_) => std::thread::sleep(POLL_EVERY),
+            Err(_) => std::thread::sleep(every),
         }
     }
 }
