@@ -27,6 +27,7 @@ pub struct World {
     pub source: String,
     /// Where tier `web` listens, if the test uses it.
     pub port: u16,
+    program: PathBuf,
     environment: Vec<(String, String)>,
     // The order matters: processes end before their directory.
     _reaper: Reaper,
@@ -54,6 +55,7 @@ impl World {
         Self {
             source: format!("file://{}/source", directory.path().display()),
             port: super::free_port(),
+            program: BINARY.into(),
             environment: Vec::new(),
             _reaper: Reaper::new(directory.path()).expect("no reaper"),
             directory,
@@ -114,7 +116,7 @@ impl World {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(&self.program);
         command
             .current_dir(self.path())
             .env("GROUNDCREW_SOCKET", self.socket())
@@ -126,6 +128,28 @@ impl World {
 
     fn socket(&self) -> PathBuf {
         self.path().join("run/control.sock")
+    }
+}
+
+/// One process of a tier, as the status shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierProcess {
+    /// Such as `web.17.1`.
+    pub id: String,
+    /// `None` while it does not run.
+    pub pid: Option<Pid>,
+    /// Such as `accepting`.
+    pub state: String,
+    /// How often it was started again.
+    pub restarts: u64,
+}
+
+impl TierProcess {
+    fn read(value: &Value) -> Self {
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        let pid = value["pid"].as_i64().map(|pid| Pid::from_raw(i32::try_from(pid).unwrap()));
+        let restarts = value["restarts"].as_u64().unwrap_or_default();
+        Self { id: text("id"), pid, state: text("state"), restarts }
     }
 }
 
@@ -192,6 +216,15 @@ impl<'a> Agent<'a> {
         self.wait();
     }
 
+    /// The processes of a tier, those of an old generation included.
+    #[track_caller]
+    pub fn processes(&self, tier: &str) -> Vec<TierProcess> {
+        let status = self.status().expect("no status");
+        let tiers = status["tiers"].as_array().expect("tiers");
+        let tier = tiers.iter().find(|known| known["name"] == tier).expect("no such tier");
+        tier["processes"].as_array().expect("processes").iter().map(TierProcess::read).collect()
+    }
+
     /// Waits until it has ended by itself and answers its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("the agent is not running");
@@ -226,8 +259,14 @@ impl<'a> Agent<'a> {
     /// Waits until a release serves with all its processes.
     #[track_caller]
     pub fn wait_for_release(&self, version: &str) -> Value {
+        self.wait_for_release_within(version, Duration::from_secs(30))
+    }
+
+    /// The same with another limit.
+    #[track_caller]
+    pub fn wait_for_release_within(&self, version: &str, within: Duration) -> Value {
         let what = format!("release {version} is serving");
-        self.wait_for(Duration::from_secs(30), &what, |status| {
+        self.wait_for(within, &what, |status| {
             status["state"] == "serving"
                 && of_version(&status["release"], version)
                 && status["tiers"].as_array().is_some_and(|tiers| {
@@ -285,5 +324,50 @@ impl Drop for Agent<'_> {
             drop(child.kill());
             drop(child.wait());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world_of_the_double() -> World {
+        World { program: super::super::fixture("apps/agent_double.js"), ..World::new() }
+    }
+
+    #[test]
+    fn an_agent_is_started_asked_killed_and_started_again() {
+        let world = world_of_the_double();
+        world.publish(&Release::web("v1", world.port));
+        let mut agent = Agent::start_with(
+            &world,
+            &[("double.release", "v1".into()), ("double.rejected", "v2".into())],
+        );
+        let status = agent.wait_for_settled("v1");
+        assert_eq!(status["tiers"][0]["processes"][0]["id"], "web.1.1");
+        agent.wait_for_rejected("v2");
+        let [process] = agent.processes("web").try_into().unwrap();
+        assert_eq!((process.id.as_str(), process.restarts), ("web.1.1", 0));
+        agent.kill();
+        assert!(agent.status().is_err());
+        assert!(kill(process.pid.unwrap(), None).is_ok(), "a tier's process outlives the agent");
+        agent.restart();
+        agent.wait_for_settled("v1");
+        assert_eq!(agent.log(), "the double listens\n".repeat(2));
+        assert_eq!(world.cli(&["status"]).code, Some(64));
+
+        let directory = world.path().to_owned();
+        drop(agent);
+        drop(world);
+        assert_eq!(super::super::reaper::processes_of(&directory), []);
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    #[should_panic(expected = "release v9 is serving: not within")]
+    fn a_status_that_never_comes_is_shown() {
+        let world = world_of_the_double();
+        let agent = Agent::start_with(&world, &[("double.release", "v1".into())]);
+        agent.wait_for_release_within("v9", Duration::from_millis(200));
     }
 }
