@@ -39,10 +39,15 @@ pub fn sdk_environment(endpoint: &str) -> Vec<(String, String)> {
 }
 
 impl Emulator {
+    /// The Python that has moto and boto3.
+    pub fn python() -> PathBuf {
+        std::env::var_os("GROUNDCREW_EMULATOR_PYTHON")
+            .map_or_else(|| cache().join("emulator/bin/python"), PathBuf::from)
+    }
+
     /// Starts one and waits until it listens.
     pub fn start(services: Services) -> Self {
-        let python = std::env::var_os("GROUNDCREW_EMULATOR_PYTHON")
-            .map_or_else(|| cache().join("emulator/bin/python"), PathBuf::from);
+        let python = Self::python();
         let mut command = Command::new(&python);
         command.args(["-m", "groundcrew_emulator", "--port", "0", "--until-stdin-closes"]);
         if services == Services::S3 {

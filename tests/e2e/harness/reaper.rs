@@ -63,17 +63,22 @@ pub struct Reaper {
 }
 
 // Reads until the pipe from the test closes, which no way of dying can prevent. The directory comes
-// in by the pipe and never stands in the watcher's own environment or arguments.
+// in by that pipe and goes to grep by another, so that neither matches itself.
 const WATCHER: &str = r#"
 cd / && read -r directory && cat >/dev/null
-for round in 1 2 3 4 5; do
-  for process in /proc/[0-9]*; do
-    [ "${process#/proc/}" = $$ ] && continue
-    case "$(readlink "$process/cwd" 2>/dev/null)" in "$directory"*) found=1 ;; *) found= ;; esac
-    if [ "$found" ] || cat "$process/environ" "$process/cmdline" 2>/dev/null |
-      grep -aqF -e "$directory"; then
-      kill -9 "${process#/proc/}" 2>/dev/null
-    fi
+found() {
+  printf '%s\n' "$directory" |
+    grep -alsF -f - /proc/[0-9]*/environ /proc/[0-9]*/cmdline
+  ls -ld /proc/[0-9]*/cwd 2>/dev/null | while read -r line; do
+    case "$line" in *" -> $directory"*) line=${line% -> *}; echo "${line##* }" ;; esac
+  done
+}
+for round in 1 2 3 4 5 6 7 8 9 10; do
+  files=$(found)
+  [ "$files" ] || break
+  for file in $files; do
+    process=${file#/proc/}
+    kill -9 "${process%%/*}" 2>/dev/null
   done
 done
 rm -rf "$directory"
@@ -110,6 +115,17 @@ impl Drop for Reaper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_watcher_finds_a_process_by_its_working_directory_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mine =
+            Command::new("sleep").arg("600").current_dir(directory.path()).spawn().unwrap();
+        let mut reaper = Reaper::new(directory.path()).unwrap();
+        drop(reaper.watcher.stdin.take());
+        assert!(!mine.wait().unwrap().success());
+        reaper.watcher.wait().unwrap();
+    }
 
     fn sleeper(directory: &Path) -> Child {
         use std::os::unix::process::CommandExt;

@@ -132,3 +132,41 @@ fn hanging_ends_with_the_proxy() {
     let ended = stream.read(&mut [0; 16]);
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 }
+
+/// What an SDK does to S3: an upload in parts, HEAD, ranges, a conditional write; and what a lost
+/// answer makes of that one: the object is there, and the retry is refused.
+const SDK_SCRIPT: &str = r#"
+import io, sys, boto3, botocore.config, botocore.exceptions
+s3 = boto3.client("s3", endpoint_url=sys.argv[1], region_name="us-east-1",
+    aws_access_key_id="test", aws_secret_access_key="test",
+    config=botocore.config.Config(s3={"addressing_style": "path"}))
+body = bytes(range(256)) * 40_000
+s3.upload_fileobj(io.BytesIO(body), "bucket", "artifact")
+assert s3.head_object(Bucket="bucket", Key="artifact")["ContentLength"] == len(body)
+part = s3.get_object(Bucket="bucket", Key="artifact", Range="bytes=5000000-5000999")
+assert part["Body"].read() == body[5000000:5001000]
+assert s3.get_object(Bucket="bucket", Key="artifact")["Body"].read() == body
+try:
+    s3.put_object(Bucket="bucket", Key="lost", Body=b"x" * 3_000_000, IfNoneMatch="*")
+    sys.exit("the second try was not refused")
+except botocore.exceptions.ClientError as error:
+    assert error.response["Error"]["Code"] == "PreconditionFailed", error
+assert s3.head_object(Bucket="bucket", Key="lost")["ContentLength"] == 3_000_000
+"#;
+
+#[test]
+fn an_sdk_works_with_s3_through_the_proxy() {
+    use super::super::emulator::{Emulator, Services};
+    let emulator = Emulator::start(Services::S3);
+    emulator.create_bucket("bucket");
+    let proxy = FaultProxy::start(emulator.address());
+    proxy.inject_for("PUT", "/bucket/lost", Fault::AnswerLost, Some(1));
+    let output = std::process::Command::new(Emulator::python())
+        .args(["-c", SDK_SCRIPT, &proxy.endpoint()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen = proxy.seen();
+    assert_eq!(seen.iter().filter(|seen| seen.path.starts_with("/bucket/lost")).count(), 3);
+    assert!(seen.iter().any(|seen| seen.range.as_deref() == Some("bytes=5000000-5000999")));
+}
