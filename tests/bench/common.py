@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -18,12 +19,19 @@ HERE = pathlib.Path(__file__).parent
 CACHE = pathlib.Path(os.environ["GROUNDCREW_CACHE"])
 GROUNDCREW = os.environ["GROUNDCREW_BIN"]
 READY_SECONDS_MAX = 60
+PROCESSES = 2
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that outgoing connections get, so that none of them takes it first."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_until(what, look):
@@ -68,6 +76,7 @@ class Peer:
         # A peer that fails to start has started some of its processes.
         try:
             self.start()
+            wait_until(f"every process of {self.name} listens", self.is_complete)
             wait_until(f"{self.name} answers", lambda: answers(self.port))
         except BaseException:
             self.__exit__(None, None, None)
@@ -88,6 +97,13 @@ class Peer:
 
     def start(self):
         raise NotImplementedError
+
+    def is_complete(self):
+        """Whether every process listens: one that is still starting is not what is measured."""
+        return self.count_listening("output.log") == PROCESSES
+
+    def count_listening(self, logs):
+        return sum(read(log).count(b"listens\n") for log in self.home.glob(logs))
 
     def stop(self):
         pass

@@ -7,4 +7,4 @@ const http = require('node:http');
 http.createServer((request, response) => {
   response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': 3 });
   response.end('ok\n');
-}).listen(Number(process.env.PORT));
+}).listen(Number(process.env.PORT), () => console.log('listens'));

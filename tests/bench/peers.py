@@ -5,9 +5,8 @@ import shutil
 import socket
 import subprocess
 
-from common import CACHE, GROUNDCREW, HERE, Peer, find, free_port, wait_until
+from common import CACHE, GROUNDCREW, HERE, PROCESSES, Peer, find, free_port, wait_until
 
-PROCESSES = 2
 BACKLOG = 4096
 
 
@@ -45,6 +44,10 @@ class Groundcrew(Peer):
         )
         self.agent = self.spawn([GROUNDCREW, "agent", "--config", self.home / "config.toml"])
         wait_until("the agent serves", lambda: self.status().get("state") == "serving")
+
+    def is_complete(self):
+        # The agent says `serving` when all of them are ready.
+        return True
 
     def publish(self, version):
         release = self.home / "build" / version
@@ -84,6 +87,9 @@ class Pm2(Peer):
         if self.spawn(start, env=self.environment).wait() != 0:
             raise SystemExit("bench: pm2 start failed")
 
+    def is_complete(self):
+        return self.count_listening("pm2/logs/*.log") == PROCESSES
+
     def stop(self):
         self.spawn([self.program, "kill"], env=self.environment).wait()
 
@@ -98,7 +104,10 @@ class Nginx(Peer):
         ports = [free_port() for _ in range(PROCESSES)]
         for port in ports:
             self.spawn(["node", HERE / "hello.js"], env={"PORT": str(port)})
-        servers = "".join(f"server 127.0.0.1:{port};" for port in ports)
+        wait_until("the processes behind nginx listen", self.is_complete)
+        # A failed connection must not take a server out for ten seconds: one blip would then be
+        # the whole figure.
+        servers = "".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
         (self.home / "nginx.conf").write_text(f"""
             worker_processes {PROCESSES};
             pid {self.home}/nginx.pid;
