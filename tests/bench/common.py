@@ -167,11 +167,7 @@ def wrk(port, seconds, new_connections=False):
 
 
 def median(values):
-    return round(statistics.median(values), 1) if values else None
-
-
-def ratio(one, other):
-    return round(one / other, 3) if one and other else None
+    return round(statistics.median(values), 1)
 
 
 def report(**figures):
