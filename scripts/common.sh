@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: where things are. Build products and caches stay outside the
+# checkout, so that a fresh clone's second run is incremental.
+
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+if [ -z "${GROUNDCREW_CACHE:-}" ]; then
+  if [ "$(id -u)" = 0 ]; then
+    GROUNDCREW_CACHE=/var/cache/groundcrew-ci
+  else
+    GROUNDCREW_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/groundcrew
+  fi
+fi
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$GROUNDCREW_CACHE/target}
+export GROUNDCREW_CACHE CARGO_TARGET_DIR
+# The checkout stays free of bytecode.
+export PYTHONDONTWRITEBYTECODE=1
+
+cd "$checkout" || exit

@@ -1,0 +1,5 @@
+"""`python -m groundcrew_emulator`"""
+
+from .server import main
+
+main()

@@ -1,0 +1,270 @@
+"""The emulator's own checks: what the end-to-end tests rely on, against one running server.
+
+    python -m unittest discover -s tests/emulator
+"""
+
+import base64
+import concurrent.futures
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import unittest
+import urllib.error
+import urllib.request
+import zlib
+
+import boto3
+import botocore
+from awscrt import checksums
+
+from groundcrew_emulator import cbor
+
+HERE = pathlib.Path(__file__).parent
+REGION = "us-east-1"
+server = endpoint = None
+
+
+def setUpModule():
+    global server, endpoint
+    server = subprocess.Popen(
+        [sys.executable, "-m", "groundcrew_emulator", "--port", "0", "--until-stdin-closes"],
+        cwd=HERE,
+        env={"EMULATOR_DRAIN_SECONDS": "0", "PATH": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    endpoint = server.stdout.readline().split()[-1]
+
+
+def tearDownModule():
+    # Closing stdin is how every starter ends it: a server that stayed would fail this wait.
+    server.stdin.close()
+    server.wait(timeout=10)
+    server.stdout.close()
+
+
+def client(service, retries=0):
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=botocore.config.Config(
+            retries={"total_max_attempts": retries + 1},
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+        ),
+    )
+
+
+def request(path, method="GET", body=None, **headers):
+    """(status, headers, text)"""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    made = urllib.request.Request(endpoint + path, method=method, data=body, headers=names)
+    try:
+        with urllib.request.urlopen(made, timeout=10) as response:
+            return response.status, response.headers, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read().decode()
+
+
+class Check(unittest.TestCase):
+    def refused(self, status, call, **arguments):
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            call(**arguments)
+        self.assertEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], status)
+        return caught.exception.response
+
+
+class S3(Check):
+    @classmethod
+    def setUpClass(cls):
+        cls.s3 = client("s3")
+        cls.s3.create_bucket(Bucket="bucket")
+
+    def put(self, key, body, **more):
+        return self.s3.put_object(Bucket="bucket", Key=key, Body=body, **more)
+
+    def body(self, key, **more):
+        return self.s3.get_object(Bucket="bucket", Key=key, **more)["Body"].read()
+
+    def test_a_read_with_the_current_etag_is_not_modified(self):
+        etag = self.put("channel", b"one")["ETag"]
+        get = {"Bucket": "bucket", "Key": "channel", "IfNoneMatch": etag}
+        answer = self.refused(304, self.s3.get_object, **get)
+        self.assertEqual(answer["ResponseMetadata"]["HTTPHeaders"]["etag"], etag)
+        self.put("channel", b"two")
+        self.assertEqual(self.body("channel", IfNoneMatch=etag), b"two")
+
+    def test_if_none_match_lets_one_writer_through(self):
+        def write(number):
+            try:
+                self.put("manifest", b"%d" % number, IfNoneMatch="*")
+                return 200
+            except botocore.exceptions.ClientError as error:
+                return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            statuses = sorted(pool.map(write, range(8)))
+        self.assertEqual(statuses, [200] + [412] * 7)
+
+    def test_if_match_is_compare_and_swap(self):
+        first = self.put("cas", b"1")["ETag"]
+        self.put("cas", b"2", IfMatch=first)
+        put = {"Bucket": "bucket", "Key": "cas", "Body": b"3", "IfMatch": first}
+        self.refused(412, self.s3.put_object, **put)
+        self.assertEqual(self.body("cas"), b"2")
+        self.refused(404, self.s3.put_object, **{**put, "Key": "missing"})
+
+    def test_ranges(self):
+        data = bytes(range(256)) * 64
+        self.put("range", data)
+        part = self.s3.get_object(Bucket="bucket", Key="range", Range="bytes=1000-1999")
+        self.assertEqual(part["ContentRange"], f"bytes 1000-1999/{len(data)}")
+        self.assertEqual(part["Body"].read(), data[1000:2000])
+        self.assertEqual(self.body("range", Range="bytes=-5"), data[-5:])
+        get = {"Bucket": "bucket", "Key": "range", "Range": f"bytes={len(data)}-"}
+        self.refused(416, self.s3.get_object, **get)
+        get = {"Bucket": "bucket", "Key": "range", "Range": "bytes=0-9", "IfMatch": '"other"'}
+        self.refused(412, self.s3.get_object, **get)
+
+    def test_a_wrong_checksum_is_refused_and_nothing_is_stored(self):
+        def encoded(number, width):
+            return base64.b64encode(number.to_bytes(width, "big")).decode()
+
+        wrong = {
+            "ChecksumCRC32": encoded(zlib.crc32(b"other"), 4),
+            "ChecksumCRC64NVME": encoded(checksums.crc64nvme(b"other"), 8),
+            "ChecksumSHA256": base64.b64encode(hashlib.sha256(b"other").digest()).decode(),
+            "ContentMD5": base64.b64encode(hashlib.md5(b"other").digest()).decode(),
+        }
+        for name, value in wrong.items():
+            with self.subTest(name):
+                put = {"Bucket": "bucket", "Key": name, "Body": b"body", name: value}
+                answer = self.refused(400, self.s3.put_object, **put)
+                self.assertEqual(answer["Error"]["Code"], "BadDigest")
+                self.refused(404, self.s3.head_object, Bucket="bucket", Key=name)
+
+    def test_a_multipart_upload_has_the_checksum_of_the_whole(self):
+        parts = [bytes(5 << 20), b"end"]
+        whole = base64.b64encode(checksums.crc64nvme(b"".join(parts)).to_bytes(8, "big")).decode()
+        at = {"Bucket": "bucket", "Key": "multipart"}
+        kind = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
+        upload = self.s3.create_multipart_upload(**at, **kind)["UploadId"]
+        done = []
+        for number, part in enumerate(parts, start=1):
+            sent = self.s3.upload_part(**at, UploadId=upload, PartNumber=number, Body=part)
+            done.append({"PartNumber": number, "ETag": sent["ETag"]})
+        end = {"UploadId": upload, "MultipartUpload": {"Parts": done}}
+        self.s3.complete_multipart_upload(**at, **end)
+        head = self.s3.head_object(**at, ChecksumMode="ENABLED")
+        self.assertEqual(head["ChecksumCRC64NVME"], whole)
+        self.assertEqual(head["ContentLength"], sum(map(len, parts)))
+
+
+class Imds(Check):
+    def token(self):
+        seconds = {"X_aws_ec2_metadata_token_ttl_seconds": "60"}
+        status, headers, token = request("/latest/api/token", "PUT", **seconds)
+        self.assertEqual((status, headers["X-Aws-Ec2-Metadata-Token-Ttl-Seconds"]), (200, "60"))
+        return token
+
+    def test_only_with_a_token(self):
+        self.assertEqual(request("/latest/meta-data/instance-id")[0], 401)
+        self.assertEqual(request("/latest/api/token", "PUT")[0], 400)
+        token = {"X_aws_ec2_metadata_token": self.token()}
+        status, _, text = request("/latest/meta-data/placement/region", **token)
+        self.assertEqual((status, text), (200, REGION))
+
+    def test_notices_can_be_made_and_taken_back(self):
+        token = {"X_aws_ec2_metadata_token": self.token()}
+        path = "spot/instance-action"
+        notice = {"action": "terminate", "time": "2026-01-01T00:00:00Z"}
+        for value, status in ((None, 404), (notice, 200), (None, 404)):
+            request("/_emulator/imds", "POST", json.dumps({path: value}).encode())
+            answer = request("/latest/meta-data/" + path, **token)
+            self.assertEqual(answer[0], status)
+            if value:
+                self.assertEqual(json.loads(answer[2]), notice)
+
+
+class AutoScaling(Check):
+    def test_a_terminate_hook_holds_the_instance_after_its_target_was_deregistered(self):
+        ec2, elb, group = client("ec2"), client("elbv2"), client("autoscaling")
+        subnet = ec2.describe_subnets()["Subnets"][0]
+        target = elb.create_target_group(
+            Name="web", Protocol="HTTP", Port=80, VpcId=subnet["VpcId"]
+        )["TargetGroups"][0]["TargetGroupArn"]
+        image = ec2.describe_images()["Images"][0]["ImageId"]
+        group.create_launch_configuration(
+            LaunchConfigurationName="lc", ImageId=image, InstanceType="t3.micro"
+        )
+        size = {"MinSize": 0, "MaxSize": 2, "DesiredCapacity": 1}
+        name = {"AutoScalingGroupName": "web"}
+        hook = {"LifecycleHookName": "drain", **name}
+        group.create_auto_scaling_group(
+            **name, **size, LaunchConfigurationName="lc", TargetGroupARNs=[target],
+            VPCZoneIdentifier=subnet["SubnetId"],
+        )
+        transition = "autoscaling:EC2_INSTANCE_TERMINATING"
+        group.put_lifecycle_hook(**hook, LifecycleTransition=transition, HeartbeatTimeout=60)
+
+        def members():
+            found = group.describe_auto_scaling_groups(AutoScalingGroupNames=["web"])
+            every = found["AutoScalingGroups"][0]["Instances"]
+            return {one["InstanceId"]: one["LifecycleState"] for one in every}
+
+        def targets():
+            found = elb.describe_target_health(TargetGroupArn=target)["TargetHealthDescriptions"]
+            return [one["Target"]["Id"] for one in found]
+
+        [instance] = members()
+        self.assertEqual(targets(), [instance])
+        group.set_desired_capacity(**name, DesiredCapacity=0)
+        self.assertEqual(members(), {instance: "Terminating:Wait"})
+        self.assertEqual(targets(), [])
+        group.record_lifecycle_action_heartbeat(**hook, InstanceId=instance)
+        result = {"InstanceId": instance, "LifecycleActionResult": "CONTINUE"}
+        group.complete_lifecycle_action(**hook, **result)
+        self.assertEqual(members(), {})
+        self.refused(400, group.complete_lifecycle_action, **hook, **result)
+
+
+class CloudWatch(Check):
+    def test_metrics_over_cbor(self):
+        path = "/service/GraniteServiceVersion20100801/operation/"
+        scope = f"test/20260101/{REGION}/monitoring/aws4_request"
+        headers = {
+            "Content-Type": "application/cbor",
+            "smithy-protocol": "rpc-v2-cbor",
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}",
+        }
+        now = cbor.Tag(1, time.time())
+        datum = {"MetricName": "requests", "Value": 3.0, "Timestamp": now}
+        put = cbor.encode({"Namespace": "groundcrew", "MetricData": [datum]})
+
+        def call(operation, body):
+            made = urllib.request.Request(endpoint + path + operation, body, headers)
+            with urllib.request.urlopen(made, timeout=10) as response:
+                return cbor.decode(response.read())
+
+        call("PutMetricData", put)
+        listed = call("ListMetrics", cbor.encode({}))["Metrics"]
+        self.assertIn("requests", [metric["MetricName"] for metric in listed])
+
+    def test_what_is_written_is_read(self):
+        value = {"a": [1, -1, 2.5, None, True, False, "é", b"\x00"], "b": {"c": 1 << 40}}
+        self.assertEqual(cbor.decode(cbor.encode(value)), value)
+        for wrong in (b"", b"\x62a", b"\x82\x01"):
+            with self.assertRaises(ValueError):
+                cbor.decode(wrong)
+
+
+if __name__ == "__main__":
+    unittest.main()
