@@ -14,7 +14,8 @@ const PRELOAD = path.resolve(__dirname, '../../agent/src/handoff/node.cjs');
 const APPS = path.join(__dirname, 'apps');
 const CACHE = path.join(process.env.GROUNDCREW_CACHE || '/var/cache/groundcrew-ci', 'node');
 const PATIENCE_MS = 20000; // of a test for one event, on a loaded machine
-const LISTEN = "require('net').createServer().listen({fd:3,backlog:4096},()=>process.exit(0))";
+// Perl is part of every Debian and starts in a millisecond.
+const LISTEN = ['-e', 'open(SOCKET, "+<&=3") or die $!; listen(SOCKET, 4096) or die $!'];
 
 // Rejects with what was awaited: a bare timeout names no culprit.
 function within(promise, what, ms = PATIENCE_MS) {
@@ -31,12 +32,11 @@ class Agent {
     agent.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'groundcrew-preload-'));
     agent.channelPath = path.join(agent.dir, 'channel.sock');
     agent.processes = [];
-    agent.strangers = new EventEmitter(); // hellos of processes that were not started here
-    // Bound here, but a Node server would accept: a child calls listen() on it and leaves.
+    agent.strangers = new EventEmitter(); // processes that were not started here
+    agent.stranger = once(agent.strangers, 'elsewhere').then(([message]) => message);
+    // Bound here, but a listening Node server would accept: a child calls listen() and leaves.
     agent.handle = net._createServerHandle('127.0.0.1', 0, 4);
-    execFileSync(process.execPath, ['-e', LISTEN], {
-      stdio: ['ignore', 'inherit', 'inherit', agent.handle.fd],
-    });
+    execFileSync('perl', LISTEN, { stdio: ['ignore', 'inherit', 'inherit', agent.handle.fd] });
     const name = {};
     agent.handle.getsockname(name);
     agent.port = name.port;
@@ -75,8 +75,8 @@ class Agent {
           owner = this.processes.find((one) => one.child.pid === message.pid) || this.strangers;
           if (owner instanceof Process) owner.socket = socket;
         }
-        owner.emit('message', message);
         if (owner instanceof Process) owner.messages.push(message);
+        owner.emit(owner instanceof Process ? 'message' : message.type, message);
       }
     });
   }
@@ -166,11 +166,10 @@ class Process extends EventEmitter {
       const check = () => {
         const value = look();
         if (!value) return;
-        this.off(event, later);
+        this.off(event, check);
         resolve(value);
       };
-      const later = () => queueMicrotask(check); // after the line was stored
-      this.on(event, later);
+      this.on(event, check);
       check();
     });
     return within(found, what).catch((error) => {

@@ -122,13 +122,12 @@ function flush() {
   channel.socket.write(lines, flush);
 }
 
-// For a process about to die: past the event loop, which may never turn again (a unix socket is
-// connected by the time connect() returns, also when Node has not said so yet).
+// For a process that may be about to die: past the event loop, which may never turn again (a unix
+// socket is connected by the time connect() returns, also when Node has not said so yet).
 function sendNow(message) {
   const { socket, open } = channel;
   const fd = socket && socket._handle ? socket._handle.fd : -1;
-  if (!(fd >= 0) || socket.writableLength > 0) return;
-  fs.writeSync(fd, (open ? '' : hello()) + line(message));
+  if (fd >= 0 && socket.writableLength === 0) fs.writeSync(fd, (open ? '' : hello()) + line(message));
 }
 
 function receive(text) {
@@ -228,8 +227,13 @@ function watch(server, wanted) {
 function elsewhere(where, child) {
   if (reported.has(where) || reported.size >= PORTS_REPORTED_MAX) return;
   reported.add(where);
+  const message = { type: 'elsewhere', port: where, pid: process.pid, child };
+  if (!child) {
+    send(`elsewhere ${where}`, message);
+    return;
+  }
   if (!channel.socket) connect();
-  send(`elsewhere ${where}`, { type: 'elsewhere', port: where, pid: process.pid, child });
+  sendNow(message); // most die of EADDRINUSE in this very turn
 }
 
 // ---- The app's server --------------------------------------------------------------------------
