@@ -1,2 +1,683 @@
+// The preload (NODE_OPTIONS=--require) that lets an unmodified Node app serve from the socket that
+// groundcrew holds. It catches `listen()` on PORT, keeps the app on a private unix socket until the
+// agent says *accept*, then feeds connections of the shared socket (fd 3) into the app's own server,
+// bleeds them when the agent says so, and reports what it sees each second.
+//
+// It must never break the app: nothing here throws into it, blocks it, keeps it alive or buffers
+// without bound, and the agent may die, hang or talk nonsense at any moment. In processes that did
+// not get the socket themselves (children, worker threads) it does next to nothing.
 'use strict';
-// Replaced by the real preload when the branches are merged.
+
+const fs = require('fs');
+const net = require('net');
+const path = require('path');
+const { performance, monitorEventLoopDelay } = require('perf_hooks');
+
+const SOCKET_FD = 3;
+const BACKLOG = 4096;
+const LINE_BYTES_MAX = 64 * 1024;
+const UNIX_PATH_BYTES_MAX = 107; // sun_path less its final NUL
+const RETRY_MS = { min: 50, max: 2000 };
+const BLEED_MS_DEFAULT = 30000;
+const TIMER_MS_MAX = 2 ** 31 - 1;
+const CLOSE_GRACE_MS = 500; // between end() and destroy() of what the deadline found open
+const REPORT_MS = { busy: 1000, idle: 10000, debounce: 50 };
+const PORTS_REPORTED_MAX = 16;
+const BUCKETS = 96; // bucket i holds latencies up to 64 * 2^(i/4) microseconds
+const LAG_RESOLUTION_MS = 20;
+// An ALB keeps idle connections for 60 s by default; the end that closes first must not be ours.
+const KEEP_ALIVE_MS = 75000;
+const HEADERS_MS = 76000;
+
+const kConnection = Symbol('groundcrew.connection'); // on a socket, a request's response or a stream
+const kBegan = Symbol('groundcrew.began');
+const kHooked = Symbol('groundcrew.hooked');
+
+const { env } = process;
+const port = Number(env.PORT);
+const holdsSocket = Number(env.LISTEN_PID) === process.pid && Number(env.LISTEN_FDS) >= 1;
+const originalListen = net.Server.prototype.listen;
+
+let state = 'starting'; // starting, listening, accepting, bleeding, drained: as in the protocol
+let socketInode = null; // of fd 3 while it is ours to open or close
+let app = null; // { server, probe }: the app's server and its handle on the private socket
+let acceptor = null; // the net.Server that owns fd 3 while accepting
+let bleeding = null; // { deadline, timer, result }
+let dying = null; // { error } while a crash is being bled
+
+// ---- Containment -------------------------------------------------------------------------------
+
+const complaints = new Set();
+
+// One line on stderr, once per complaint: a bug of ours must be visible, and must not flood a log.
+function complain(what, error) {
+  const line = `groundcrew: preload could not ${what}: ${(error && error.message) || error}\n`;
+  if (complaints.has(line) || complaints.size >= 10) return;
+  complaints.add(line);
+  try {
+    fs.writeSync(2, line);
+  } catch {
+    // stderr is closed or full: nobody is left to tell, and the app comes first.
+  }
+}
+
+function contain(what, run) {
+  try {
+    return run();
+  } catch (error) {
+    complain(what, error);
+    return undefined;
+  }
+}
+
+// ---- The channel to the agent ------------------------------------------------------------------
+
+const channel = { socket: null, open: false, retryMs: RETRY_MS.min, inbox: '', pending: new Map() };
+
+function hello() {
+  const { GROUNDCREW_PROCESS: id, GROUNDCREW_RUN: run } = env;
+  const { pid, version } = process;
+  const runtime = `node ${version}`;
+  return line({ type: 'hello', process: id, run: Number(run), pid, state, runtime });
+}
+
+const line = (message) => `${JSON.stringify(message)}\n`;
+
+function connect() {
+  const socket = net.connect(env.GROUNDCREW_CHANNEL);
+  const since = performance.now();
+  Object.assign(channel, { socket, open: false, inbox: '' });
+  socket.unref();
+  socket.setEncoding('utf8');
+  socket.on('connect', () => {
+    channel.open = true;
+    socket.write(hello(), flush);
+    flush();
+  });
+  socket.on('data', (text) => contain('read the channel', () => receive(text)));
+  socket.on('error', () => {}); // 'close' follows, and retries
+  socket.on('close', () => {
+    channel.open = false;
+    // Only a connection that held resets the backoff: an agent that accepts and drops is away too.
+    if (performance.now() - since > RETRY_MS.max) channel.retryMs = RETRY_MS.min;
+    const wait = channel.retryMs * (0.5 + Math.random());
+    channel.retryMs = Math.min(channel.retryMs * 2, RETRY_MS.max);
+    setTimeout(() => contain('connect to the agent', connect), wait).unref();
+  });
+}
+
+// At most one line of each kind waits for an agent that is away or does not read.
+function send(kind, message) {
+  channel.pending.delete(kind);
+  channel.pending.set(kind, line(message));
+  flush();
+}
+
+const writable = () => channel.open && channel.socket.writableLength === 0;
+
+function flush() {
+  if (channel.pending.size === 0 || !writable()) return;
+  const lines = [...channel.pending.values()].join('');
+  channel.pending.clear();
+  channel.socket.write(lines, flush);
+}
+
+// For a process that may be about to die: past the event loop, which may never turn again (a unix
+// socket is connected by the time connect() returns, also when Node has not said so yet).
+function sendNow(message) {
+  const { socket, open } = channel;
+  const fd = socket && socket._handle ? socket._handle.fd : -1;
+  if (fd >= 0 && socket.writableLength === 0) fs.writeSync(fd, (open ? '' : hello()) + line(message));
+}
+
+function receive(text) {
+  const lines = (channel.inbox + text).split('\n');
+  channel.inbox = lines.pop();
+  for (const one of lines) obey(one);
+  if (channel.inbox.length > LINE_BYTES_MAX) channel.socket.destroy();
+}
+
+function obey(text) {
+  let message;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return; // not ours to judge: what is not understood is ignored, as the protocol says
+  }
+  if (message === null || typeof message !== 'object') return;
+  if (message.type === 'accept') accept();
+  else if (message.type === 'bleed') bleed(milliseconds(message.within_ms, BLEED_MS_DEFAULT));
+  else if (message.type === 'shed' && message.connections > 0) shed(message.connections);
+}
+
+const milliseconds = (value, otherwise) =>
+  Number.isFinite(value) && value >= 0 ? Math.min(value, TIMER_MS_MAX) : otherwise;
+
+// ---- listen() ----------------------------------------------------------------------------------
+
+// What the caller asked for when it is a TCP port: (port[, host][, backlog][, callback]) or
+// ({ port, host, signal, ... }[, callback]); undefined for pipes, handles and descriptors.
+function tcpWanted(args) {
+  const [first, second] = args;
+  const last = args[args.length - 1];
+  const callback = typeof last === 'function' ? last : undefined;
+  if (typeof first === 'number' || (typeof first === 'string' && Number(first) >= 0)) {
+    return { port: Number(first), host: typeof second === 'string' ? second : undefined, callback };
+  }
+  if (first === undefined || first === null || typeof first === 'function') {
+    return { port: 0, callback };
+  }
+  if (typeof first !== 'object' || !('port' in first)) return undefined;
+  if (first._handle || first.handle || first.fd >= 0) return undefined;
+  return { port: Number(first.port || 0), host: first.host, signal: first.signal, callback };
+}
+
+function listen(...args) {
+  const wanted = contain('read the arguments of listen', () => tcpWanted(args));
+  if (!wanted || this._handle) return originalListen.apply(this, args);
+  if (contain('take over listen', () => mayTake(wanted)) !== true) {
+    contain('watch listen', () => watch(this, wanted));
+    return originalListen.apply(this, args);
+  }
+  const { signal, callback } = wanted;
+  const options = { path: env.GROUNDCREW_PROBE };
+  if (signal !== undefined) options.signal = signal;
+  originalListen.call(this, options, callback);
+  if (this._handle) contain('take over listen', () => take(this, wanted));
+  return this;
+}
+
+function mayTake(wanted) {
+  if (!holdsSocket || wanted.port !== port || app || !ownsDescriptor() || clustered()) return false;
+  const file = env.GROUNDCREW_PROBE;
+  // Found out here, it is a complaint and the app listens as it would; later it is the app's error.
+  if (Buffer.byteLength(file) > UNIX_PATH_BYTES_MAX) throw new Error(`${file} is too long`);
+  fs.rmSync(file, { force: true }); // left by a process that was killed
+  fs.accessSync(path.dirname(file), fs.constants.W_OK | fs.constants.X_OK);
+  return true;
+}
+
+// Somebody may have closed fd 3 and something else may sit there now.
+function ownsDescriptor() {
+  if (socketInode === null) return false;
+  const { ino } = fs.fstatSync(SOCKET_FD);
+  return ino === socketInode;
+}
+
+// The primary of `cluster` binds for its workers and would hand them the private socket.
+function clustered() {
+  const { isPrimary, workers } = require('cluster');
+  return !isPrimary || Object.keys(workers).length > 0;
+}
+
+const reported = new Set();
+
+function watch(server, wanted) {
+  if (wanted.port === port) {
+    // Said before it binds: with the agent on PORT it will hardly succeed, and that is the diagnosis.
+    if (!holdsSocket || clustered()) elsewhere(port, true);
+  } else if (holdsSocket) {
+    server.prependOnceListener('listening', () => {
+      const address = server.address();
+      if (address && address.port) elsewhere(address.port, false);
+    });
+  }
+}
+
+function elsewhere(where, child) {
+  if (reported.has(where) || reported.size >= PORTS_REPORTED_MAX) return;
+  reported.add(where);
+  const message = { type: 'elsewhere', port: where, pid: process.pid, child };
+  if (!child) {
+    send(`elsewhere ${where}`, message);
+    return;
+  }
+  if (!channel.socket) connect();
+  sendNow(message); // most die of EADDRINUSE in this very turn
+}
+
+// ---- The app's server --------------------------------------------------------------------------
+
+function take(server, wanted) {
+  app = { server, probe: server._handle };
+  const host = wanted.host === 'localhost' ? '127.0.0.1' : wanted.host || '::';
+  const shown = { address: host, family: net.isIPv4(host) ? 'IPv4' : 'IPv6', port };
+  if (!server[kHooked]) hook(server, shown);
+  outliveBalancer(server);
+  server.prependOnceListener('listening', () => {
+    if (state !== 'starting' || !app) return;
+    state = 'listening';
+    send('listening', { type: 'listening', port });
+  });
+  startReports();
+}
+
+function hook(server, shown) {
+  const { emit, close, address } = server;
+  const raw = !speaksHttp(server);
+  const listens = () => app !== null && app.server === server && server._handle === app.probe;
+  server[kHooked] = true;
+  server.address = () => (listens() ? { ...shown } : address.call(server));
+  server.close = function (...args) {
+    if (listens()) contain('stop accepting', stopServing);
+    return close.apply(this, args);
+  };
+  // emit is where everything passes: a listener of ours would show in listenerCount, which decides
+  // whether Node treats a request as an upgrade.
+  server.emit = function (name, first, second) {
+    if (observers[name] !== undefined) {
+      const later = observe(name, first, second, raw);
+      if (later) {
+        setImmediate(() => emit.apply(this, arguments));
+        return true;
+      }
+    }
+    return emit.apply(this, arguments);
+  };
+}
+
+// A plain net or tls server: its connections have no responses after which they could be closed.
+function speaksHttp(server) {
+  const { Server: Http } = require('http');
+  return server instanceof Http || server instanceof require('https').Server ||
+    typeof server.updateSettings === 'function'; // http2 does not export its classes
+}
+
+// What the app set itself is different from a fresh server's and stays.
+function outliveBalancer(server) {
+  if (!('keepAliveTimeout' in server)) return;
+  const fresh = new (require('http').Server)();
+  for (const [name, value] of [['keepAliveTimeout', KEEP_ALIVE_MS], ['headersTimeout', HEADERS_MS]]) {
+    if (server[name] === fresh[name] && fresh[name] < value) server[name] = value;
+  }
+}
+
+function accept() {
+  if (state === 'listening') {
+    if (!ownsDescriptor()) throw new Error('fd 3 is no longer the socket it was');
+    acceptor = new net.Server();
+    acceptor.on('error', (error) => complain('accept from fd 3', error));
+    originalListen.call(acceptor, { fd: SOCKET_FD, backlog: BACKLOG });
+    if (!acceptor._handle) {
+      acceptor = null; // its 'error' says why
+      return;
+    }
+    acceptor._handle.onconnection = arrive;
+    acceptor.unref(); // the app's own handle, on the private socket, decides how long it lives
+    socketInode = null; // the handle owns the descriptor from here on
+    state = 'accepting';
+    if (env.GROUNDCREW_CRASH === 'bleed') process.on('uncaughtException', bleedCrash);
+  }
+  if (state === 'accepting') send('accepting', { type: 'accepting' });
+}
+
+let arriving = null;
+
+// Runs Node's own accept code as if the connection had come through the app's handle: options,
+// limits and counters are those of the app's server, without a copy of them here.
+function arrive(error, client) {
+  arriving = client;
+  try {
+    app.probe.onconnection(error, client);
+  } finally {
+    arriving = null;
+  }
+}
+
+// The socket lives on in the agent and the other processes: nothing in its queue is refused.
+function stopAccepting() {
+  if (acceptor) acceptor.close();
+  acceptor = null;
+}
+
+// The app closed its server. As long as fd 3 was not opened it may listen again.
+function stopServing() {
+  stopAccepting();
+  if (state === 'listening' || state === 'accepting') state = 'starting';
+  app = null;
+}
+
+// ---- Connections and requests ------------------------------------------------------------------
+
+const connections = new Set(); // those of the shared socket; the agent's probes are never counted
+const counts = { inFlight: 0, websockets: 0 };
+
+class Connection {
+  constructor(socket, raw) {
+    this.socket = socket; // the outermost: TLS replaces it
+    this.session = null; // HTTP/2
+    this.inFlight = 0;
+    this.latest = null; // the response to the newest request
+    this.active = 0; // when that came
+    this.closing = false; // the next response closes it
+    this.detached = raw; // WebSocket and the like: no more requests, only the deadline ends it
+    if (raw) counts.websockets++;
+  }
+}
+
+// What to do before the app sees an event of its server; true puts the event off by a turn.
+const observers = {
+  __proto__: null,
+  connection(socket, _, raw) {
+    if (arriving === null || socket._handle !== arriving) return;
+    const connection = new Connection(socket, raw);
+    socket[kConnection] = connection;
+    connections.add(connection);
+    socket.on('close', disconnected);
+    connectionsChanged();
+  },
+  secureConnection(socket) {
+    const connection = socket._parent && socket._parent[kConnection];
+    if (!connection) return;
+    socket[kConnection] = connection;
+    connection.socket = socket;
+  },
+  request: requested,
+  checkContinue: requested,
+  checkExpectation: requested,
+  upgrade: (request, socket) => detach(socket),
+  connect: (request, socket) => detach(socket),
+  session(session) {
+    const connection = session.socket[kConnection];
+    if (connection) connection.session = session;
+    session[kConnection] = connection;
+  },
+  stream(stream) {
+    const connection = stream.session && stream.session[kConnection];
+    if (!connection) return;
+    begin(connection, stream);
+    stream.once('close', streamClosed);
+  },
+};
+
+function observe(name, first, second, raw) {
+  try {
+    return observers[name](first, second, raw);
+  } catch (error) {
+    complain(`follow a ${name}`, error);
+    return false;
+  }
+}
+
+function requested(request, response) {
+  if (request.httpVersionMajor > 1) return false; // seen as a stream
+  const connection = request.socket && request.socket[kConnection];
+  // Known already: the app's checkContinue listener emits `request` itself.
+  if (!connection || response[kConnection]) return false;
+  begin(connection, response);
+  connection.latest = response;
+  response.on('finish', responseFinished);
+  if (!connection.closing) return false;
+  closeAfter(connection, response);
+  // Put off until the parser is through with what it has, so that of pipelined requests the last
+  // one's response closes the connection, and not the first one's.
+  return true;
+}
+
+function begin(connection, exchange) {
+  const now = performance.now();
+  exchange[kConnection] = connection;
+  exchange[kBegan] = now;
+  connection.active = now;
+  connection.inFlight++;
+  counts.inFlight++;
+}
+
+function end(exchange, status) {
+  const connection = exchange[kConnection];
+  if (connection.inFlight === 0) return; // its connection went first, and took it along
+  connection.inFlight--;
+  counts.inFlight--;
+  if (status === 0) totals.aborted++;
+  else record(performance.now() - exchange[kBegan], status);
+  if (dying !== null) settle();
+}
+
+function responseFinished() {
+  end(this, this.statusCode);
+}
+
+function streamClosed() {
+  const status = this.sentHeaders && this.sentHeaders[':status'];
+  end(this, status || 0);
+  const { closing, inFlight, session } = this[kConnection];
+  if (closing && inFlight === 0) session.close();
+}
+
+function detach(socket) {
+  const connection = socket[kConnection];
+  if (!connection || connection.detached) return;
+  connection.detached = true;
+  counts.websockets++;
+}
+
+function disconnected() {
+  const connection = this[kConnection];
+  connections.delete(connection);
+  if (connection.detached) counts.websockets--;
+  counts.inFlight -= connection.inFlight;
+  totals.aborted += connection.inFlight;
+  connection.inFlight = 0;
+  connectionsChanged();
+  settle();
+}
+
+// ---- Closing connections without failing a request ---------------------------------------------
+
+// Never closes an idle connection: the peer may be sending on it. It gets one more response, which
+// says that it is the last.
+function closeSoon(connection) {
+  if (connection.closing) return;
+  connection.closing = true;
+  const { session, latest, inFlight } = connection;
+  // The highest stream id makes this a notice: streams on their way are still served.
+  if (session) session.goaway(0, 2 ** 31 - 1);
+  else if (inFlight > 0 && latest && !latest.headersSent) closeAfter(connection, latest);
+}
+
+// Decided when the headers are written, because a pipelined request may have come in between.
+function closeAfter(connection, response) {
+  const store = response._storeHeader;
+  response._storeHeader = function (...args) {
+    const last = connection.latest === this && this.statusCode !== 101;
+    if (last) this.shouldKeepAlive = false;
+    store.apply(this, args);
+    if (!last || this._last) return;
+    // The app wrote its own `Connection: keep-alive`, as proxies do.
+    this._header = this._header.replace(/^(?:connection|keep-alive):.*\r\n/gim, '')
+      .replace(/\r\n$/, 'Connection: close\r\n\r\n');
+    this.shouldKeepAlive = false;
+    this._last = true;
+  };
+}
+
+// `wanted` is a level, as the agent sees it: those already marked and still open count.
+function shed(wanted) {
+  const open = [...connections].filter((one) => !one.detached);
+  const free = open.filter((one) => !one.closing);
+  const more = Math.max(0, wanted - (open.length - free.length));
+  // An idle connection may never ask again: those that asked last go first.
+  free.sort((a, b) => b.active - a.active);
+  for (const connection of free.slice(0, more)) closeSoon(connection);
+}
+
+function bleed(withinMs) {
+  if (state === 'drained') {
+    send('drained', bleeding.result); // the agent asks again after its own restart
+    return;
+  }
+  const deadline = performance.now() + withinMs;
+  if (bleeding && deadline >= bleeding.deadline) return;
+  if (bleeding) clearTimeout(bleeding.timer);
+  // The deadline is kept here, so that it holds when the agent is gone.
+  const timer = setTimeout(() => contain('end the bleed', cut), withinMs).unref();
+  const first = !bleeding;
+  bleeding = { deadline, timer, result: null };
+  if (first) startBleeding();
+  settle();
+}
+
+function startBleeding() {
+  state = 'bleeding';
+  stopAccepting();
+  // Never opened here: closed all the same, or the port would seem alive in this process alone.
+  if (contain('check fd 3', ownsDescriptor)) fs.closeSync(SOCKET_FD);
+  socketInode = null;
+  for (const one of connections) contain('bleed a connection', () => closeSoon(one));
+}
+
+function settle() {
+  if (state !== 'bleeding') return;
+  if (connections.size === 0 || (dying !== null && counts.inFlight === 0)) drained(0, 0);
+}
+
+function cut() {
+  const { inFlight, websockets } = counts;
+  const left = [...connections];
+  drained(inFlight, websockets);
+  for (const { socket, detached } of left) {
+    if (detached) socket.destroySoon();
+    else socket.destroy();
+  }
+  setTimeout(() => left.forEach(({ socket }) => socket.destroy()), CLOSE_GRACE_MS).unref();
+}
+
+function drained(cutRequests, websockets) {
+  clearTimeout(bleeding.timer);
+  state = 'drained';
+  bleeding.result = { type: 'drained', cut: cutRequests, websockets };
+  send('drained', bleeding.result);
+  if (dying !== null) die();
+}
+
+// ---- Crashes -----------------------------------------------------------------------------------
+
+let crashed = false;
+
+// The monitor event changes nothing about what Node does next.
+function reportCrash(error) {
+  const handlers = process.listeners('uncaughtException').filter((one) => one !== bleedCrash);
+  if (crashed || handlers.length > 0 || process.hasUncaughtExceptionCaptureCallback()) return;
+  crashed = true;
+  const text = String((error && error.stack) || error).split('\n', 1)[0];
+  const message = Buffer.from(text).subarray(0, 500).toString().replace(/\uFFFD+$/, '');
+  sendNow({ type: 'crash', message });
+}
+
+// Opt-in: the process dies as it would have, only after the other requests had their answer.
+function bleedCrash(error) {
+  if (process.listenerCount('uncaughtException') > 1) return; // the app decides
+  if (dying !== null) {
+    complain('ignore a second exception', (error && error.stack) || error);
+    return;
+  }
+  dying = { error };
+  try {
+    if (state === 'drained') die();
+    else bleed(milliseconds(Number(env.GROUNDCREW_CRASH_MS || NaN), 5000));
+    bleeding.timer.ref(); // a process with nothing left to do must not end well
+  } catch (problem) {
+    complain('bleed after a crash', problem);
+    die();
+  }
+}
+
+function die() {
+  const { error } = dying;
+  process.removeListener('uncaughtException', bleedCrash);
+  // Node prints the source line an exception was thrown from. Thrown again, that would be this file;
+  // as a rejection it is taken from the error's own stack.
+  const native = require('util').types.isNativeError(error);
+  if (native && process.listenerCount('unhandledRejection') === 0) Promise.reject(error);
+  setImmediate(() => {
+    throw error; // whatever --unhandled-rejections says
+  });
+}
+
+// ---- Reports -----------------------------------------------------------------------------------
+
+const totals = { classes: new Uint32Array(6), latency: new Uint32Array(BUCKETS), aborted: 0, any: 0 };
+const report = { timer: null, soon: null, at: 0, connections: 0, lag: null };
+
+function record(latencyMs, status) {
+  const bucket = Math.ceil(4 * Math.log2(latencyMs * (1000 / 64)));
+  totals.latency[bucket < 0 ? 0 : bucket >= BUCKETS ? BUCKETS - 1 : bucket]++;
+  totals.classes[status >= 100 && status < 600 ? (status / 100) | 0 : 0]++;
+  totals.any++;
+}
+
+function startReports() {
+  if (report.timer) return;
+  report.at = performance.now();
+  report.lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
+  report.timer = setInterval(() => contain('report', tick), REPORT_MS.busy).unref();
+}
+
+function tick() {
+  const busy = totals.any + totals.aborted + counts.inFlight + connections.size > 0;
+  if (!busy) report.lag.disable(); // fifty wake-ups a second, for nothing
+  if (busy || performance.now() - report.at >= REPORT_MS.idle - REPORT_MS.busy / 2) sendStats();
+}
+
+// Balancing needs to know soon; the next line will do for small changes.
+function connectionsChanged() {
+  report.lag.enable();
+  if (report.soon) return;
+  const change = Math.abs(connections.size - report.connections);
+  if (change < 2 || (change <= 4 && change <= report.connections / 10)) return;
+  report.soon = setTimeout(() => {
+    report.soon = null;
+    contain('report', sendStats);
+  }, REPORT_MS.debounce).unref();
+}
+
+// With nobody to read it everything goes on adding up, and is told later with its true interval.
+function sendStats() {
+  if (!writable()) return;
+  const now = performance.now();
+  const status = {};
+  totals.classes.forEach((n, i) => {
+    if (n > 0 && i > 0) status[`${i}xx`] = n;
+  });
+  const latency = [];
+  totals.latency.forEach((n, i) => {
+    if (n > 0) latency.push([i, n]);
+  });
+  send('stats', {
+    type: 'stats', interval_ms: Math.round(now - report.at), status, latency,
+    in_flight: counts.inFlight, connections: connections.size, websockets: counts.websockets,
+    aborted: totals.aborted, lag_p50_us: lagUs(50), lag_p99_us: lagUs(99),
+    heap_bytes: process.memoryUsage().heapUsed,
+  });
+  totals.classes.fill(0);
+  totals.latency.fill(0);
+  totals.aborted = totals.any = 0;
+  report.at = now;
+  report.connections = connections.size;
+  report.lag.reset();
+}
+
+// The histogram holds whole intervals between two ticks of a timer.
+function lagUs(percentile) {
+  const us = report.lag.percentile(percentile) / 1000 - LAG_RESOLUTION_MS * 1000;
+  return Math.max(0, Math.round(us));
+}
+
+// ---- Start -------------------------------------------------------------------------------------
+
+function start() {
+  if (!env.GROUNDCREW_CHANNEL || !env.GROUNDCREW_PROBE || !(port > 0)) return;
+  if (!require('worker_threads').isMainThread) return;
+  if (holdsSocket) {
+    const stat = fs.fstatSync(SOCKET_FD);
+    if (stat.isSocket()) socketInode = stat.ino;
+    else complain('use fd 3', 'it is not a socket');
+    process.on('uncaughtExceptionMonitor', (error) => {
+      contain('report a crash', () => reportCrash(error));
+    });
+    connect();
+  }
+  net.Server.prototype.listen = listen;
+}
+
+contain('start', start);

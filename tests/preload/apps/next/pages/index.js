@@ -1,0 +1,7 @@
+export function getServerSideProps() {
+  return { props: { pid: process.pid } };
+}
+
+export default function Page({ pid }) {
+  return <p id="pid">{pid}</p>;
+}
