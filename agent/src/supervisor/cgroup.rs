@@ -133,7 +133,8 @@ fn try_prepare(place: &Place, owner: &str) -> Result<Prepared, String> {
         match enabled {
             Ok(()) => controllers.push(name),
             Err(error) => {
-                missing.push(format!("{purpose} has no effect: {}", crate::errors::chain(&error)))
+                let reason = crate::errors::chain(&error);
+                missing.push(format!("{purpose} has no effect: {reason}"));
             }
         }
     }

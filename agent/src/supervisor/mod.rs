@@ -335,10 +335,10 @@ impl Supervisor {
             }
             Some(Slot::Running(process)) => Arc::clone(process),
         };
-        let inner = Arc::clone(&self.inner);
         match stop {
-            Stop::Terminate => inner.terminate(&process),
+            Stop::Terminate => Inner::terminate(&process),
             Stop::Kill => {
+                let inner = Arc::clone(&self.inner);
                 self.spawn(async move { inner.kill(&process).await });
                 true
             }
@@ -378,7 +378,7 @@ impl Inner {
                 self.send(SupervisorEvent::Started { id, run, pid }).await;
                 match pending {
                     Some(Stop::Terminate) => {
-                        self.terminate(&process);
+                        Self::terminate(&process);
                     }
                     Some(Stop::Kill) => self.kill(&process).await,
                     None => {}
@@ -418,7 +418,7 @@ impl Inner {
         }
     }
 
-    fn terminate(&self, process: &Process) -> bool {
+    fn terminate(process: &Process) -> bool {
         process.signal(Signal::TERM).unwrap_or_else(|error| {
             tracing::error!("could not send SIGTERM to {}: {error}", process.id);
             false
@@ -512,7 +512,8 @@ fn owner(state_dir: &Utf8Path) -> Result<String, SupervisorError> {
         .canonicalize_utf8()
         .map_err(|source| SupervisorError::Proc { what: "the real path of state_dir", source })?;
     let hash = ring::digest::digest(&ring::digest::SHA256, real.as_str().as_bytes());
-    Ok(hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    let first = hash.as_ref()[..8].iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
+    Ok(format!("{first:016x}"))
 }
 
 /// Runs `work` where blocking is allowed. A panic in it is passed on.
