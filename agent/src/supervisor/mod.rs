@@ -52,9 +52,9 @@ const _: () = assert!(EVENTS_MAX > 2 * groundcrew_core::limits::PROCESSES_PER_TI
 /// Where the supervisor works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// For sockets.
+    /// For sockets and records; in memory, and as long-lived as the processes.
     pub run_dir: Utf8PathBuf,
-    /// For records and temporary files. Also tells this agent's processes from another's.
+    /// For temporary files. Also tells this agent's processes from another's.
     pub state_dir: Utf8PathBuf,
     /// The agent's own binary, which is also the shim.
     pub program: Utf8PathBuf,
@@ -217,7 +217,7 @@ impl Supervisor {
             .map_err(|source| SupervisorError::Proc { what: "the boot id", source })?;
         let host = Host {
             directories: directories::Directories::open(&settings.run_dir, &settings.state_dir)?,
-            records: record::Records::open(&settings.state_dir)?,
+            records: record::Records::open(&settings.run_dir)?,
             base,
             program: settings.program.clone(),
             path: settings.path.clone(),

@@ -157,9 +157,12 @@ fn scan(target: &Target) -> io::Result<BTreeSet<Member>> {
     let leader = target.main.filter(|main| {
         stats.iter().all(|s| s.pid != main.pid || s.start_ticks == main.start_ticks)
     });
+    // What it started is no older than itself. It saves looking into most of the host's processes.
+    let may_descend =
+        |stat: &Stat| target.main.is_none_or(|main| stat.start_ticks >= main.start_ticks);
     let belongs = |stat: &Stat| {
         leader.is_some_and(|main| [stat.pid, stat.session, stat.group].contains(&main.pid))
-            || is_marked(stat.pid, target)
+            || (may_descend(stat) && is_marked(stat.pid, target))
     };
     let mut found: BTreeSet<Pid> =
         stats.iter().filter(|stat| stat.pid != own && belongs(stat)).map(|s| s.pid).collect();
