@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use groundcrew_core::types::{Exit, Pid, ProcessId, Run};
+use groundcrew_core::types::{Exit, Pid, ProcessId};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 mod adopt;
 pub mod cgroup;
 mod directories;
+mod event;
 pub mod probe;
 mod process;
 mod record;
@@ -31,6 +32,7 @@ mod user;
 
 pub use adopt::AdoptError;
 pub use directories::PROBE_SOCKET;
+pub use event::{Adoption, Found, Lost, SupervisorEvent};
 pub use record::{Identity, Record};
 pub use spawn::{StartError, StartRequest};
 pub use user::UserError;
@@ -96,78 +98,6 @@ pub enum SupervisorError {
         #[source]
         source: io::Error,
     },
-}
-
-/// What happened to a process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SupervisorEvent {
-    /// It was started. Whether its command could be run shows in how it ends.
-    Started {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// Its number.
-        pid: Pid,
-    },
-    /// It could not be started; nothing of it runs.
-    StartFailed {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// Why, for people.
-        reason: String,
-    },
-    /// It has ended, and with it everything it had started.
-    Exited {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// How.
-        exit: Exit,
-        /// Why, where the exit alone does not say it: `command not found: nod; ...`.
-        reason: Option<String>,
-    },
-    /// It, or something it had started, was killed and does not end: it hangs in the kernel.
-    KillUnfinished {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// What is still there.
-        left: Vec<Pid>,
-    },
-}
-
-/// A process of the agent before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Its number.
-    pub pid: Pid,
-    /// What the agent before knew of it.
-    pub record: Record,
-}
-
-/// A process that ended while there was no agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    /// What the agent before knew of it.
-    pub record: Record,
-    /// How it ended, as far as that can be known.
-    pub exit: Exit,
-}
-
-/// What the agent before left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Adoption {
-    /// Runs, and is watched from now on.
-    pub found: Vec<Found>,
-    /// Has ended. Its id keeps its directories until it is retired.
-    pub lost: Vec<Lost>,
-    /// What else was done: strangers killed, records thrown away.
-    pub notes: Vec<String>,
 }
 
 /// What a process that is stopped gets.
@@ -279,6 +209,11 @@ impl Supervisor {
     /// Where a process's probe socket is.
     pub fn probe_socket(&self, id: &ProcessId) -> Utf8PathBuf {
         self.inner.host.directories.of(id).run.join(PROBE_SOCKET)
+    }
+
+    /// The control group below which each process has its own; `None` where the host gives none.
+    pub fn cgroup(&self) -> Option<&Utf8Path> {
+        self.inner.host.base.as_ref().map(cgroup::Base::directory)
     }
 
     /// Forgets an id for good, with its record, directories and control group. Only for an id whose
@@ -406,11 +341,12 @@ impl Inner {
         }
         let (name, identity) = ((id.clone(), run), spawned.identity);
         let process = Process::new(name, identity, spawned.pidfd, spawned.group, memory_max);
-        let process = Arc::new(process.map_err(|source| {
+        let process = process.map_err(|source| {
             // Unwatched it would run on after its tier has been given up.
             kill_unwatched(identity);
             StartError::Watch { id: id.clone(), pid: identity.pid, source }
-        })?);
+        })?;
+        let process = Arc::new(process.seen_to_start());
         let before = self.slots().insert(id, Slot::Running(Arc::clone(&process)));
         match before {
             Some(Slot::Starting(pending)) => Ok((process, pending)),

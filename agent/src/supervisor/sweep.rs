@@ -41,6 +41,9 @@ pub struct Target {
     pub main: Option<Identity>,
     /// Its control group, where it has one.
     pub group: Option<Group>,
+    /// When the first of it was started, in clock ticks since the boot: what is older is not looked
+    /// into. `None` where only a record says so.
+    pub since: Option<u64>,
 }
 
 /// One living process that belongs to a target.
@@ -158,8 +161,7 @@ fn scan(target: &Target) -> io::Result<BTreeSet<Member>> {
         stats.iter().all(|s| s.pid != main.pid || s.start_ticks == main.start_ticks)
     });
     // What it started is no older than itself. It saves looking into most of the host's processes.
-    let may_descend =
-        |stat: &Stat| target.main.is_none_or(|main| stat.start_ticks >= main.start_ticks);
+    let may_descend = |stat: &Stat| target.since.is_none_or(|since| stat.start_ticks >= since);
     let belongs = |stat: &Stat| {
         leader.is_some_and(|main| [stat.pid, stat.session, stat.group].contains(&main.pid))
             || (may_descend(stat) && is_marked(stat.pid, target))
