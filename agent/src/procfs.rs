@@ -10,6 +10,8 @@ use groundcrew_core::types::Pid;
 /// Bytes of an environment that are looked at. The kernel allows more; the marker the supervisor
 /// looks for stands among what it passed itself, which is far smaller.
 const ENVIRON_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of a stat line: 52 numbers and a name of 15 bytes (64 for the kernel's own threads).
+const STAT_BYTES_MAX: usize = 2048;
 /// Bytes of a command line shown to a person.
 const COMMAND_LINE_BYTES_MAX: u64 = 4096;
 /// `PF_KTHREAD` of `include/linux/sched.h`: threads of the kernel have no environment and no files.
@@ -48,8 +50,12 @@ impl Stat {
 
 /// Reads `/proc/PID/stat`. `NotFound` when there is no such process.
 pub fn stat(pid: Pid) -> io::Result<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat")).map_err(gone_is_not_found)?;
-    parse_stat(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a stat line"))
+    // One read: the kernel makes the line anew for each, and a whole one is far shorter.
+    let mut line = [0; STAT_BYTES_MAX];
+    let mut file = File::open(format!("/proc/{pid}/stat"))?;
+    let length = file.read(&mut line).map_err(gone_is_not_found)?;
+    parse_stat(&line[..length])
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a stat line"))
 }
 
 // A process that ends between open and read answers ESRCH.

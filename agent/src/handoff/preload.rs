@@ -19,8 +19,8 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 /// app's user.
 pub fn write(run_dir: &Utf8Path) -> Result<Utf8PathBuf, FileError> {
     let hash = ring::digest::digest(&ring::digest::SHA256, SOURCE.as_bytes());
-    let hash: String = hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = run_dir.join(format!("preload-{hash}.cjs"));
+    let first = hash.as_ref()[..4].iter().fold(0, |number, &byte| number << 8 | u32::from(byte));
+    let path = run_dir.join(format!("preload-{first:08x}.cjs"));
     // The same name with other content would be somebody's repair or somebody's attack.
     if fsx::read_if_exists(&path)?.as_deref() != Some(SOURCE.as_bytes()) {
         fsx::write_atomic(&path, SOURCE.as_bytes(), 0o644)?;

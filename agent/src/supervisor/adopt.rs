@@ -171,7 +171,8 @@ impl Host {
         notes: &mut Vec<String>,
     ) -> Result<(), AdoptError> {
         let kill = |group: Option<Group>| {
-            let target = Target { id: id.clone(), owner: self.owner.clone(), main, group };
+            let target =
+                Target { id: id.clone(), owner: self.owner.clone(), main, group, since: None };
             sweep::sweep(&target).map_err(|source| AdoptError::Kill { id: id.clone(), source })
         };
         let mut left = Vec::new();

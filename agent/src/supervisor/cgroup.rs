@@ -133,7 +133,8 @@ fn try_prepare(place: &Place, owner: &str) -> Result<Prepared, String> {
         match enabled {
             Ok(()) => controllers.push(name),
             Err(error) => {
-                missing.push(format!("{purpose} has no effect: {}", crate::errors::chain(&error)))
+                let reason = crate::errors::chain(&error);
+                missing.push(format!("{purpose} has no effect: {reason}"));
             }
         }
     }
@@ -180,6 +181,12 @@ fn write(path: &Utf8Path, text: &str) -> Result<(), FileError> {
 }
 
 impl Base {
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Utf8Path {
+        &self.directory
+    }
+
     /// Makes the group of a process and sets its limits. The same id gets the same group again.
     pub fn group(&self, id: &ProcessId, limits: &HostLimits) -> Result<Group, FileError> {
         let tier = self.directory.join(id.tier.as_str());
@@ -367,5 +374,69 @@ mod tests {
         assert!(prepared.base.is_none());
         assert_eq!(prepared.missing.len(), 1);
         assert!(prepared.missing[0].contains("no cgroup v2"), "{:?}", prepared.missing);
+    }
+
+    /// Directories and files as the kernel would make them, for an agent in `/x` with `controllers`.
+    fn hierarchy(controllers: &str) -> (tempfile::TempDir, Place, Utf8PathBuf) {
+        let keep = tempfile::tempdir().unwrap();
+        let mount = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        let own = mount.join("x/groundcrew-me");
+        let group = own.join("web/web.1.1");
+        fs::create_dir_all(&group).unwrap();
+        let file = |path: Utf8PathBuf, text: &str| {
+            OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .unwrap();
+        };
+        file(mount.join("x/cgroup.controllers"), controllers);
+        for directory in [mount.join("x"), own.clone(), own.join("web")] {
+            file(directory.join("cgroup.subtree_control"), "");
+        }
+        for name in ["memory.max", "memory.oom.group", "pids.max", "cpu.max", "cgroup.procs"] {
+            file(group.join(name), "");
+        }
+        file(group.join("memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 1\n");
+        let mounts = format!("41 31 0:38 / {mount} rw - cgroup2 cgroup2 rw");
+        (keep, place("0::/x\n", &mounts), group)
+    }
+
+    #[test]
+    fn limits_are_set_where_there_are_controllers_and_missed_where_there_are_none() {
+        let limits =
+            HostLimits { memory_max: Some(1024), pids_max: Some(7), ..HostLimits::default() };
+        let id: ProcessId = "web.1.1".parse().unwrap();
+        for (controllers, missing, expected) in [
+            ("cpuset cpu io memory pids", 0, ["1024", "1", "7", "max 100000"]),
+            ("memory", 2, ["1024", "1", "", ""]),
+            ("hugetlb", 3, ["", "", "", ""]),
+        ] {
+            let (_keep, place, directory) = hierarchy(controllers);
+            let prepared = prepare(&place, "me");
+            assert_eq!(prepared.missing.len(), missing, "{:?}", prepared.missing);
+            let base = prepared.base.unwrap();
+            let group = base.group(&id, &limits).unwrap();
+            assert_eq!(group.directory(), directory);
+            let files = ["memory.max", "memory.oom.group", "pids.max", "cpu.max"];
+            let read = |file| fs::read_to_string(directory.join(file)).unwrap();
+            assert_eq!(files.map(read), expected, "{controllers}");
+            assert_eq!(group.oom_kills(), 2);
+            assert_eq!(base.groups().unwrap(), [(id.clone(), group.clone())]);
+            assert_eq!(base.existing(&directory), Some(group));
+        }
+    }
+
+    #[test]
+    fn a_record_cannot_name_a_group_that_is_not_the_agents() {
+        let (_keep, place, directory) = hierarchy("memory");
+        let base = prepare(&place, "me").base.unwrap();
+        let outside = directory.join("../../../x");
+        fs::create_dir(outside.parent().unwrap().join("y")).unwrap();
+        for path in ["/sys/fs/cgroup", "/", outside.as_str()] {
+            assert_eq!(base.existing(Utf8Path::new(path)), None, "{path}");
+        }
     }
 }

@@ -129,7 +129,7 @@ mod tests {
         assert!(!again.run.join("x").exists() && again.temporary.join("x").exists());
         let mode = fs::metadata(&again.run).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        assert_eq!(directories.ids().unwrap(), [id.clone()]);
+        assert_eq!(directories.ids().unwrap(), std::slice::from_ref(&id));
         directories.remove(&id).unwrap();
         directories.remove(&id).unwrap();
         assert!(directories.ids().unwrap().is_empty());

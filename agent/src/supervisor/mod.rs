@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use groundcrew_core::types::{Exit, Pid, ProcessId, Run};
+use groundcrew_core::types::{Exit, Pid, ProcessId};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 mod adopt;
 pub mod cgroup;
 mod directories;
+mod event;
 pub mod probe;
 mod process;
 mod record;
@@ -31,6 +32,7 @@ mod user;
 
 pub use adopt::AdoptError;
 pub use directories::PROBE_SOCKET;
+pub use event::{Adoption, Found, Lost, SupervisorEvent};
 pub use record::{Identity, Record};
 pub use spawn::{StartError, StartRequest};
 pub use user::UserError;
@@ -52,9 +54,9 @@ const _: () = assert!(EVENTS_MAX > 2 * groundcrew_core::limits::PROCESSES_PER_TI
 /// Where the supervisor works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// For sockets.
+    /// For sockets and records; in memory, and as long-lived as the processes.
     pub run_dir: Utf8PathBuf,
-    /// For records and temporary files. Also tells this agent's processes from another's.
+    /// For temporary files. Also tells this agent's processes from another's.
     pub state_dir: Utf8PathBuf,
     /// The agent's own binary, which is also the shim.
     pub program: Utf8PathBuf,
@@ -96,78 +98,6 @@ pub enum SupervisorError {
         #[source]
         source: io::Error,
     },
-}
-
-/// What happened to a process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SupervisorEvent {
-    /// It was started. Whether its command could be run shows in how it ends.
-    Started {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// Its number.
-        pid: Pid,
-    },
-    /// It could not be started; nothing of it runs.
-    StartFailed {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// Why, for people.
-        reason: String,
-    },
-    /// It has ended, and with it everything it had started.
-    Exited {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// How.
-        exit: Exit,
-        /// Why, where the exit alone does not say it: `command not found: nod; ...`.
-        reason: Option<String>,
-    },
-    /// It, or something it had started, was killed and does not end: it hangs in the kernel.
-    KillUnfinished {
-        /// Which process.
-        id: ProcessId,
-        /// Which of its starts.
-        run: Run,
-        /// What is still there.
-        left: Vec<Pid>,
-    },
-}
-
-/// A process of the agent before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Its number.
-    pub pid: Pid,
-    /// What the agent before knew of it.
-    pub record: Record,
-}
-
-/// A process that ended while there was no agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    /// What the agent before knew of it.
-    pub record: Record,
-    /// How it ended, as far as that can be known.
-    pub exit: Exit,
-}
-
-/// What the agent before left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Adoption {
-    /// Runs, and is watched from now on.
-    pub found: Vec<Found>,
-    /// Has ended. Its id keeps its directories until it is retired.
-    pub lost: Vec<Lost>,
-    /// What else was done: strangers killed, records thrown away.
-    pub notes: Vec<String>,
 }
 
 /// What a process that is stopped gets.
@@ -217,7 +147,7 @@ impl Supervisor {
             .map_err(|source| SupervisorError::Proc { what: "the boot id", source })?;
         let host = Host {
             directories: directories::Directories::open(&settings.run_dir, &settings.state_dir)?,
-            records: record::Records::open(&settings.state_dir)?,
+            records: record::Records::open(&settings.run_dir)?,
             base,
             program: settings.program.clone(),
             path: settings.path.clone(),
@@ -281,6 +211,11 @@ impl Supervisor {
         self.inner.host.directories.of(id).run.join(PROBE_SOCKET)
     }
 
+    /// The control group below which each process has its own; `None` where the host gives none.
+    pub fn cgroup(&self) -> Option<&Utf8Path> {
+        self.inner.host.base.as_ref().map(cgroup::Base::directory)
+    }
+
     /// Forgets an id for good, with its record, directories and control group. Only for an id whose
     /// process has ended and will not be started again.
     pub fn retire(&self, id: &ProcessId) {
@@ -335,10 +270,10 @@ impl Supervisor {
             }
             Some(Slot::Running(process)) => Arc::clone(process),
         };
-        let inner = Arc::clone(&self.inner);
         match stop {
-            Stop::Terminate => inner.terminate(&process),
+            Stop::Terminate => Inner::terminate(&process),
             Stop::Kill => {
+                let inner = Arc::clone(&self.inner);
                 self.spawn(async move { inner.kill(&process).await });
                 true
             }
@@ -378,7 +313,7 @@ impl Inner {
                 self.send(SupervisorEvent::Started { id, run, pid }).await;
                 match pending {
                     Some(Stop::Terminate) => {
-                        self.terminate(&process);
+                        Self::terminate(&process);
                     }
                     Some(Stop::Kill) => self.kill(&process).await,
                     None => {}
@@ -406,11 +341,12 @@ impl Inner {
         }
         let (name, identity) = ((id.clone(), run), spawned.identity);
         let process = Process::new(name, identity, spawned.pidfd, spawned.group, memory_max);
-        let process = Arc::new(process.map_err(|source| {
+        let process = process.map_err(|source| {
             // Unwatched it would run on after its tier has been given up.
             kill_unwatched(identity);
             StartError::Watch { id: id.clone(), pid: identity.pid, source }
-        })?);
+        })?;
+        let process = Arc::new(process.seen_to_start());
         let before = self.slots().insert(id, Slot::Running(Arc::clone(&process)));
         match before {
             Some(Slot::Starting(pending)) => Ok((process, pending)),
@@ -418,7 +354,7 @@ impl Inner {
         }
     }
 
-    fn terminate(&self, process: &Process) -> bool {
+    fn terminate(process: &Process) -> bool {
         process.signal(Signal::TERM).unwrap_or_else(|error| {
             tracing::error!("could not send SIGTERM to {}: {error}", process.id);
             false
@@ -512,7 +448,8 @@ fn owner(state_dir: &Utf8Path) -> Result<String, SupervisorError> {
         .canonicalize_utf8()
         .map_err(|source| SupervisorError::Proc { what: "the real path of state_dir", source })?;
     let hash = ring::digest::digest(&ring::digest::SHA256, real.as_str().as_bytes());
-    Ok(hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    let first = hash.as_ref()[..8].iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
+    Ok(format!("{first:016x}"))
 }
 
 /// Runs `work` where blocking is allowed. A panic in it is passed on.

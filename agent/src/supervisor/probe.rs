@@ -228,7 +228,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
             drop(stream);
-            std::future::pending::<()>().await
+            std::future::pending::<()>().await;
         };
         let probe = Probe { target, path: Some("/health".to_owned()), within: WITHIN };
         let said = tokio::select! {

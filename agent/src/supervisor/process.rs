@@ -20,6 +20,7 @@ pub(super) struct Process {
     pub(super) identity: Identity,
     pidfd: AsyncFd<OwnedFd>,
     group: Option<Group>,
+    since: Option<u64>,
     memory_max: Option<u64>,
     oom_kills_before: u64,
 }
@@ -37,7 +38,13 @@ impl Process {
         // SAFETY: an OwnedFd holds an open descriptor, and this one is never replaced or closed
         // while the AsyncFd owns it: only shared references to it are given out.
         let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
-        Ok(Self { id, run, identity, pidfd, group, memory_max, oom_kills_before })
+        Ok(Self { id, run, identity, pidfd, group, since: None, memory_max, oom_kills_before })
+    }
+
+    /// The agent saw it start, so nothing that belongs to it is older.
+    pub(super) fn seen_to_start(mut self) -> Self {
+        self.since = Some(self.identity.start_ticks);
+        self
     }
 
     /// Waits until it has ended. It may still be a zombie, which keeps its number from being used
@@ -68,6 +75,7 @@ impl Process {
             owner: owner.to_owned(),
             main: Some(self.identity),
             group: self.group.clone(),
+            since: self.since,
         }
     }
 

@@ -3,11 +3,13 @@
 //! is what runs on the host (see `adopt`).
 //!
 //! Records need to survive the agent, not the host: nothing they speak of lives through a reboot.
-//! So they are replaced atomically but never synced, and a start does not wait for the disk.
+//! So they are in the run directory, which is in memory, beside the sockets of the processes they
+//! speak of: a start waits for no disk, and a full disk is in nobody's way. They are replaced
+//! atomically and never synced.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use groundcrew_core::spec::TierPlan;
@@ -69,10 +71,12 @@ pub struct Remembered {
 }
 
 impl Records {
-    /// Opens `state_dir/processes`, for the agent's user alone.
-    pub fn open(state_dir: &Utf8Path) -> Result<Self, FileError> {
-        let directory = state_dir.join("processes");
+    /// Opens `run_dir/records`, for the agent's user alone.
+    pub fn open(run_dir: &Utf8Path) -> Result<Self, FileError> {
+        let directory = run_dir.join("records");
         fsx::create_dirs(&directory, 0o700)?;
+        let only_us = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(&directory, only_us).about("close", &directory)?;
         Ok(Self(directory))
     }
 
@@ -198,14 +202,13 @@ pub(crate) mod tests {
 
     fn scratch() -> (tempfile::TempDir, Records, Utf8PathBuf) {
         let keep = tempfile::tempdir().unwrap();
-        let state = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
-        let records = Records::open(&state).unwrap();
-        (keep, records, state.join("processes"))
+        let run_dir = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();
+        let records = Records::open(&run_dir).unwrap();
+        (keep, records, run_dir.join("records"))
     }
 
     #[test]
     fn reads_what_was_written_last_and_forgets_what_was_removed() {
-        use std::os::unix::fs::PermissionsExt;
         let (_keep, records, directory) = scratch();
         records.write(&record("web.1.2", 1)).unwrap();
         records.write(&record("web.1.2", 2)).unwrap();

@@ -141,8 +141,8 @@ impl Host {
             process: None,
         };
         let mut remember = |record: &Record| {
-            // With a full disk a tier must still come back. The next agent would not know this
-            // process, kill it and start another: slower, never two.
+            // A tier must come back all the same. The next agent would not know this process, kill
+            // it and start another: slower, never two.
             if let Err(error) = self.records.write(record) {
                 warnings.push(format!("{} runs without a record: {}", record.id, chain(&error)));
             }

@@ -41,6 +41,9 @@ pub struct Target {
     pub main: Option<Identity>,
     /// Its control group, where it has one.
     pub group: Option<Group>,
+    /// When the first of it was started, in clock ticks since the boot: what is older is not looked
+    /// into. `None` where only a record says so.
+    pub since: Option<u64>,
 }
 
 /// One living process that belongs to a target.
@@ -157,9 +160,11 @@ fn scan(target: &Target) -> io::Result<BTreeSet<Member>> {
     let leader = target.main.filter(|main| {
         stats.iter().all(|s| s.pid != main.pid || s.start_ticks == main.start_ticks)
     });
+    // What it started is no older than itself. It saves looking into most of the host's processes.
+    let may_descend = |stat: &Stat| target.since.is_none_or(|since| stat.start_ticks >= since);
     let belongs = |stat: &Stat| {
         leader.is_some_and(|main| [stat.pid, stat.session, stat.group].contains(&main.pid))
-            || is_marked(stat.pid, target)
+            || (may_descend(stat) && is_marked(stat.pid, target))
     };
     let mut found: BTreeSet<Pid> =
         stats.iter().filter(|stat| stat.pid != own && belongs(stat)).map(|s| s.pid).collect();
