@@ -1,5 +1,5 @@
-//! Asks the agent over its control socket: HTTP/1.1 with JSON over a unix socket. Never retries: the answer
-//! is for a person, who can ask again.
+//! Asks the agent over its control socket: HTTP/1.1 with JSON over a unix socket. Never retries:
+//! the answer is for a person, who can ask again.
 
 use std::future::Future;
 use std::io;
@@ -247,7 +247,8 @@ pub struct LineStream {
 }
 
 impl LineStream {
-    /// The next document; `None` at the end of the stream. Cancel-safe: what has arrived stays here.
+    /// The next document; `None` at the end of the stream. Cancel-safe: what has arrived stays
+    /// here.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {

@@ -1,5 +1,5 @@
-//! The command line: parses it, runs one command, turns the outcome into an exit code. stdout is data,
-//! stderr is messages. Commands that ask the agent go through [`client`] and decide nothing.
+//! The command line: parses it, runs one command, turns the outcome into an exit code. stdout is
+//! data, stderr is messages. Commands that ask the agent go through [`client`] and decide nothing.
 
 pub mod args;
 mod check;
@@ -36,7 +36,8 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and --version are asked for: stdout and success. Nobody is left to hear of a failure.
+            // Help and --version are asked for: stdout and success. Nobody is left to hear of a
+            // failure.
             drop(error.print());
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { EXIT_OK });
         }

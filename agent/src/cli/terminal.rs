@@ -50,7 +50,8 @@ impl Output {
         self.sink.flush()
     }
 
-    /// Shows `text` in the place of what was shown before, as much of it as the terminal has lines for.
+    /// Shows `text` in the place of what was shown before, as much of it as the terminal has lines
+    /// for.
     pub fn redraw(&mut self, text: &str) -> io::Result<()> {
         let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_row);
         // One line less: the newline of the last one would scroll.
@@ -59,8 +60,8 @@ impl Output {
         self.print(&format!("{REDRAW}{shown}"))
     }
 
-    /// A line that the application printed. A pipe gets it as it is; on a terminal it may have colours,
-    /// and nothing else that would act on the terminal.
+    /// A line that the application printed. A pipe gets it as it is; on a terminal it may have
+    /// colours, and nothing else that would act on the terminal.
     pub fn print_foreign(&mut self, prefix: &str, line: &str) -> io::Result<()> {
         let safe = if self.terminal { only_colours(line) } else { line.to_owned() };
         self.print(&format!("{prefix}{safe}\n"))
