@@ -46,9 +46,13 @@ pub fn main() -> ExitCode {
         if is_closed_pipe(&error) {
             return EXIT_OK;
         }
+        let client = error.downcast_ref::<ClientError>();
+        let hint = client.and_then(ClientError::hint);
+        let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+        let text = crate::errors::chain(error.as_ref());
         // When stderr is closed too, the exit code still says it.
-        drop(writeln!(io::stderr(), "groundcrew: {}", crate::errors::chain(error.as_ref())));
-        match error.downcast_ref::<ClientError>() {
+        drop(writeln!(io::stderr(), "groundcrew: {text}{hint}"));
+        match client {
             Some(error) if error.is_not_running() => EXIT_NOT_RUNNING,
             _ => EXIT_FAILING,
         }
