@@ -32,7 +32,8 @@ impl<T, E: Into<io::Error>> About<T> for Result<T, E> {
 }
 
 /// Writes `bytes` so that after a crash the file holds all of them or what it held before: a
-/// temporary file beside it, fsync, rename, fsync of the directory. `mode` is the file's, such as 0o600.
+/// temporary file beside it, fsync, rename, fsync of the directory. `mode` is the file's, such as
+/// 0o600.
 pub fn write_atomic(path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = temporary_beside(path);
     let written = (|| {

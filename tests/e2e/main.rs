@@ -11,8 +11,7 @@
     reason = "a test starts processes and waits for them, and panics when its world is not there"
 )]
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod channel;
 mod harness;
 mod supervisor;
+mod tidy;

@@ -99,7 +99,8 @@ pub enum CrashMode {
 pub struct TrialSpec {
     /// How long.
     pub watch: Duration,
-    /// Share of requests that may fail with 5xx, in parts per million, when the old release did better.
+    /// Share of requests that may fail with 5xx, in parts per million, when the old release did
+    /// better.
     pub errors_ppm_max: u32,
 }
 

@@ -1,5 +1,5 @@
-//! What a person or a script is told about this host. A plain document: the agent writes it, the control
-//! socket carries it as JSON, the command line shows it. Nothing is decided from it.
+//! What a person or a script is told about this host. A plain document: the agent writes it, the
+//! control socket carries it as JSON, the command line shows it. Nothing is decided from it.
 //!
 //! Field names are an interface: scripts read them. Fields are added, never renamed. Times are
 //! milliseconds since 1970 ([`Wall`]).
@@ -79,7 +79,8 @@ pub struct StatusDocument {
 }
 
 impl StatusDocument {
-    /// Whether a script should take this for a failure: degraded, or the desired release was rejected.
+    /// Whether a script should take this for a failure: degraded, or the desired release was
+    /// rejected.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.state == State::Degraded || self.is_rolled_back()
@@ -435,10 +436,10 @@ mod tests {
                     "detail": "41 % of 188 MiB", "started": 1},
         "reason": null, "next": null,
         "tiers": [{
-            "name": "web", "release": "v42", "generation": 17, "port": 3000, "ready": 1, "wanted": 2,
-            "in_flight": 3, "connections": 4, "websockets": 0, "requests_per_second": 5,
-            "p99_us": 41000, "errors_per_minute": 0, "restarts": 0, "last_restart": null,
-            "since": 1, "state": "serving", "reason": null,
+            "name": "web", "release": "v42", "generation": 17, "port": 3000, "ready": 1,
+            "wanted": 2, "in_flight": 3, "connections": 4, "websockets": 0,
+            "requests_per_second": 5, "p99_us": 41000, "errors_per_minute": 0,
+            "restarts": 0, "last_restart": null, "since": 1, "state": "serving", "reason": null,
             "processes": [{
                 "id": "web.17.1", "pid": 21807, "state": "accepting",
                 "probe": {"ok": true, "at": 1, "detail": ""}, "restarts": 0,

@@ -10,8 +10,8 @@ use crate::config::SourceUrl;
 /// Where the agent's control socket is, unless something else is said.
 pub const SOCKET: &str = "/run/groundcrew/control.sock";
 
-/// One agent for Node applications on EC2: publishes releases, runs them, swaps them without failing a
-/// request.
+/// One agent for Node applications on EC2: publishes releases, runs them, swaps them without
+/// failing a request.
 #[derive(Debug, Parser)]
 #[command(
     name = "groundcrew",

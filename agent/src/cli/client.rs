@@ -1,5 +1,5 @@
-//! Asks the agent over its control socket: HTTP/1.1 with JSON over a unix socket. Never retries: the answer
-//! is for a person, who can ask again.
+//! Asks the agent over its control socket: HTTP/1.1 with JSON over a unix socket. Never retries:
+//! the answer is for a person, who can ask again.
 
 use std::future::Future;
 use std::io;
@@ -29,10 +29,7 @@ const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens on the socket.
-    #[error(
-        "the agent is not running: nobody listens on {socket}; start it with \
-         `systemctl start groundcrew`, or name its socket with --socket or GROUNDCREW_SOCKET"
-    )]
+    #[error("the agent is not running: nobody listens on {socket}")]
     NotRunning {
         /// The socket that was tried.
         socket: Utf8PathBuf,
@@ -41,7 +38,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The socket is there and this user may not use it.
-    #[error("this user may not talk to the agent on {socket}; try again with sudo")]
+    #[error("this user may not talk to the agent on {socket}")]
     NotAllowed {
         /// The socket that was tried.
         socket: Utf8PathBuf,
@@ -100,6 +97,20 @@ impl ClientError {
     #[must_use]
     pub fn is_not_running(&self) -> bool {
         matches!(self, Self::NotRunning { .. } | Self::Gone { .. })
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotRunning { .. } => Some(
+                "start it with `systemctl start groundcrew`, \
+                 or name its socket with --socket or GROUNDCREW_SOCKET",
+            ),
+            Self::NotAllowed { .. } => Some("try again with sudo"),
+            Self::Gone { .. } => Some("`systemctl status groundcrew` may say why"),
+            _ => None,
+        }
     }
 }
 
@@ -247,7 +258,8 @@ pub struct LineStream {
 }
 
 impl LineStream {
-    /// The next document; `None` at the end of the stream. Cancel-safe: what has arrived stays here.
+    /// The next document; `None` at the end of the stream. Cancel-safe: what has arrived stays
+    /// here.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -270,6 +282,12 @@ impl LineStream {
                 self.buffer.extend_from_slice(data);
             }
         }
+    }
+
+    /// Whether a whole line has arrived, so that [`LineStream::next`] will not wait.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        self.buffer.contains(&b'\n')
     }
 
     /// The next document of a stream that has no end of its own.

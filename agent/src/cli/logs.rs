@@ -24,7 +24,12 @@ pub(super) async fn run(
     let mut stream = client.stream(&path(args)).await?;
     while let Some(LogLine { process, line }) = stream.next().await? {
         out.print_foreign(&format!("{process}  "), &line)?;
+        // A thousand lines that arrived together are written together; the last is never held back.
+        if !stream.has_line() {
+            out.flush()?;
+        }
     }
+    out.flush()?;
     if args.follow {
         return Err(ClientError::Gone { socket: client.socket().to_owned() }.into());
     }

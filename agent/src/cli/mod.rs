@@ -1,5 +1,5 @@
-//! The command line: parses it, runs one command, turns the outcome into an exit code. stdout is data,
-//! stderr is messages. Commands that ask the agent go through [`client`] and decide nothing.
+//! The command line: parses it, runs one command, turns the outcome into an exit code. stdout is
+//! data, stderr is messages. Commands that ask the agent go through [`client`] and decide nothing.
 
 mod agent;
 pub mod args;
@@ -41,7 +41,8 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and --version are asked for: stdout and success. Nobody is left to hear of a failure.
+            // Help and --version are asked for: stdout and success. Nobody is left to hear of a
+            // failure.
             drop(error.print());
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { EXIT_OK });
         }
@@ -50,9 +51,13 @@ pub fn main() -> ExitCode {
         if is_closed_pipe(&error) {
             return EXIT_OK;
         }
+        let client = error.downcast_ref::<ClientError>();
+        let hint = client.and_then(ClientError::hint);
+        let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+        let text = crate::errors::chain(error.as_ref());
         // When stderr is closed too, the exit code still says it.
-        drop(writeln!(io::stderr(), "groundcrew: {}", crate::errors::chain(error.as_ref())));
-        match error.downcast_ref::<ClientError>() {
+        drop(writeln!(io::stderr(), "groundcrew: {text}{hint}"));
+        match client {
             Some(error) if error.is_not_running() => EXIT_NOT_RUNNING,
             _ => EXIT_FAILING,
         }

@@ -12,6 +12,9 @@ use super::terminal::Output;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::clock;
 
+/// How often the ages on a terminal go on while nothing else changes: they are in seconds.
+const AGES_EVERY: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(
     args: &StatusArgs,
     client: &ControlClient,
@@ -41,7 +44,6 @@ pub(super) async fn run(
 async fn watch_in_place(mut stream: LineStream, out: &mut Output) -> anyhow::Result<u8> {
     let mut document: StatusDocument = stream.next_of_endless().await?;
     let mut arrived = clock::at();
-    let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
         let age_ms = i64::try_from(ms(clock::at().since(arrived))).unwrap_or(i64::MAX);
         let now = Wall(document.now.0.saturating_add(age_ms));
@@ -52,7 +54,7 @@ async fn watch_in_place(mut stream: LineStream, out: &mut Output) -> anyhow::Res
                 document = next?;
                 arrived = clock::at();
             }
-            _ = second.tick() => {}
+            () = tokio::time::sleep(AGES_EVERY) => {}
         }
     }
 }

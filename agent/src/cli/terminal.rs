@@ -17,7 +17,7 @@ impl Output {
     /// This process's stdout.
     pub fn stdout() -> Self {
         let stdout = io::stdout();
-        Self { terminal: stdout.is_terminal(), sink: Box::new(stdout) }
+        Self { terminal: stdout.is_terminal(), sink: Box::new(io::BufWriter::new(stdout)) }
     }
 
     /// Anything else, treated as a pipe.
@@ -44,13 +44,19 @@ impl Output {
         Style { width: columns.unwrap_or(80), colour: !dumb && set("NO_COLOR").is_none() }
     }
 
-    /// Prints `text` as it is.
+    /// Prints `text` as it is, at once.
     pub fn print(&mut self, text: &str) -> io::Result<()> {
         self.sink.write_all(text.as_bytes())?;
+        self.flush()
+    }
+
+    /// Shows what [`Output::print_foreign`] has taken so far.
+    pub fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
     }
 
-    /// Shows `text` in the place of what was shown before, as much of it as the terminal has lines for.
+    /// Shows `text` in the place of what was shown before, as much of it as the terminal has lines
+    /// for.
     pub fn redraw(&mut self, text: &str) -> io::Result<()> {
         let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_row);
         // One line less: the newline of the last one would scroll.
@@ -59,11 +65,11 @@ impl Output {
         self.print(&format!("{REDRAW}{shown}"))
     }
 
-    /// A line that the application printed. A pipe gets it as it is; on a terminal it may have colours,
-    /// and nothing else that would act on the terminal.
+    /// A line that the application printed, shown at the next flush. A pipe gets it as it is; on a
+    /// terminal it may have colours, and nothing else that would act on the terminal.
     pub fn print_foreign(&mut self, prefix: &str, line: &str) -> io::Result<()> {
         let safe = if self.terminal { only_colours(line) } else { line.to_owned() };
-        self.print(&format!("{prefix}{safe}\n"))
+        writeln!(self.sink, "{prefix}{safe}")
     }
 }
 

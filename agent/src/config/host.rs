@@ -1,5 +1,5 @@
-//! The host's file: which environment, from which source, where things lie, and what the host says over
-//! the release. Never looks at the host itself: that is [`super::host_check`].
+//! The host's file: which environment, from which source, where things lie, and what the host says
+//! over the release. Never looks at the host itself: that is [`super::host_check`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Loads the host's file and holds it against the host: users, directories, rights. Only looks; nothing
-//! is created or changed.
+//! Loads the host's file and holds it against the host: users, directories, rights. Only looks;
+//! nothing is created or changed.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -57,8 +57,8 @@ pub fn load(path: &Utf8Path) -> Result<Loaded, LoadError> {
     Ok(Loaded { config, warnings: Problems::new(problems).into_vec() })
 }
 
-/// What only the host can tell, without positions. Errors are what no rights can mend; what may be due to
-/// the rights of whoever is asking (a person running `check`) is a warning.
+/// What only the host can tell, without positions. Errors are what no rights can mend; what may be
+/// due to the rights of whoever is asking (a person running `check`) is a warning.
 #[must_use]
 pub fn check_host(file: &str, config: &HostConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -166,8 +166,8 @@ struct Rights {
 
 impl Rights {
     fn own() -> Self {
-        // Where procfs is not mounted, the kernel's defaults for a plain user are assumed: the result
-        // is a warning at worst.
+        // Where procfs is not mounted, the kernel's defaults for a plain user are assumed: the
+        // result is a warning at worst.
         let status = proc_text("self/status").unwrap_or_default();
         let capabilities = (status.lines())
             .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());

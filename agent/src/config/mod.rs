@@ -1,7 +1,7 @@
 //! Configuration: TOML text in, checked types out, or every problem of the file at once.
 //!
-//! Two files: the host's ([`host`]) and the release's own `release.toml` ([`release`]). Both are hostile:
-//! nothing here panics, and no value of an environment variable ever reaches a message.
+//! Two files: the host's ([`host`]) and the release's own `release.toml` ([`release`]). Both are
+//! hostile: nothing here panics, and no value of an environment variable ever reaches a message.
 
 pub mod fields;
 pub mod host;

@@ -75,7 +75,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem that makes a file unusable, and its warnings; at least one error. Displays one per line.
+/// Every problem that makes a file unusable, and its warnings; at least one error. Displays one per
+/// line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 

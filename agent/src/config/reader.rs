@@ -1,6 +1,7 @@
 //! Walks a TOML document and collects what is wrong with it instead of stopping at the first.
 //!
-//! A [`Reported`] can only be made by writing a problem down, so a walk that fails has always said why.
+//! A [`Reported`] can only be made by writing a problem down, so a walk that fails has always said
+//! why.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -171,7 +172,8 @@ impl<'r, 'i> Node<'r, 'i> {
         }
     }
 
-    /// A string that `parse` understands; `wanted` says what to write, such as `a duration, such as "30s"`.
+    /// A string that `parse` understands; `wanted` says what to write, such as `a duration, such as
+    /// "30s"`.
     pub(super) fn parse<T, E: Display>(
         &self,
         wanted: &str,
@@ -216,7 +218,8 @@ impl<'r, 'i> Node<'r, 'i> {
             .collect())
     }
 
-    /// The entries of a table whose keys are names a person chose, with the node of each key's value.
+    /// The entries of a table whose keys are names a person chose, with the node of each key's
+    /// value.
     pub(super) fn entries(&self, wanted: &str) -> Read<Vec<(&'r str, Node<'r, 'i>)>> {
         let table = self.value.as_table().ok_or_else(|| self.wanted(wanted))?;
         Ok((table.iter())

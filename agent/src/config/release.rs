@@ -1,4 +1,5 @@
-//! A release's own `release.toml`: its tiers and how a new release is watched. All defaults stand here.
+//! A release's own `release.toml`: its tiers and how a new release is watched. All defaults stand
+//! here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -246,7 +246,8 @@ fn the_usual_release_file() {
 #[test]
 fn a_release_without_details_has_the_defaults() {
     let spec = parse_release(
-        "[tier.web]\ncommand = [\"node\", \"x\"]\nport = 3000\n[tier.jobs]\ncommand = [\"bin/jobs\"]\n",
+        "[tier.web]\ncommand = [\"node\", \"x\"]\nport = 3000\n\
+         [tier.jobs]\ncommand = [\"bin/jobs\"]\n",
     )
     .spec;
     let web = &spec.tiers[&"web".parse().unwrap()];
@@ -359,13 +360,17 @@ fn no_panic(text: &str) {
 
 proptest! {
     #[test]
-    fn arbitrary_text_is_refused_without_a_panic(text in ".{0,200}", lines in "[a-z.\\[\\]{}=\"\n0-9é]{0,200}") {
+    fn arbitrary_text_is_refused_without_a_panic(
+        text in ".{0,200}",
+        lines in "[a-z.\\[\\]{}=\"\n0-9é]{0,200}",
+    ) {
         no_panic(&text);
         no_panic(&lines);
     }
 }
 
-/// The fuzz targets' function for a second: good files with bytes changed, cut and doubled, from a fixed seed.
+/// The fuzz targets' function for a second: good files with bytes changed, cut and doubled, from a
+/// fixed seed.
 #[test]
 fn a_second_of_fuzzing() {
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,5 +1,5 @@
-//! Durations, sizes, shares and cores as people write them. Strict: what is not exactly one of the forms
-//! is refused with the form to use. Whole numbers only, so that every text has one meaning.
+//! Durations, sizes, shares and cores as people write them. Strict: what is not exactly one of the
+//! forms is refused with the form to use. Whole numbers only, so that every text has one meaning.
 
 use std::fmt;
 use std::time::Duration;
@@ -213,7 +213,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_back(ms: u64, bytes: u64, ppm in 0u32..=1_000_000, milli in 10u32..) {
+        fn what_is_shown_is_read_back(
+            ms: u64, bytes: u64, ppm in 0u32..=1_000_000, milli in 10u32..,
+        ) {
             let time = Duration::from_millis(ms);
             prop_assert_eq!(duration(&duration_text(time)), Ok(time));
             prop_assert_eq!(size(&size_text(bytes)), Ok(bytes));

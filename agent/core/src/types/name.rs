@@ -38,7 +38,9 @@ fn check_name(
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $len_max:literal, $allowed:expr, $why:literal) => {
+    (
+        $(#[$doc:meta])* $name:ident, $what:literal, $len_max:literal, $allowed:expr, $why:literal
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);

@@ -1,4 +1,5 @@
-//! Which process: `web.17.1` is tier, generation, ordinal. The operating system's number is [`Pid`].
+//! Which process: `web.17.1` is tier, generation, ordinal. The operating system's number is
+//! [`Pid`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::TierName;
 
-/// One set of processes of one release in one tier. Grows by one each time, and never repeats on a host.
+/// One set of processes of one release in one tier. Grows by one each time, and never repeats on a
+/// host.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -31,7 +33,8 @@ impl fmt::Display for Generation {
 /// The operating system's number for a process.
 pub type Pid = i32;
 
-/// Counts the starts of one process id, so that news of the last run is not taken for news of this one.
+/// Counts the starts of one process id, so that news of the last run is not taken for news of this
+/// one.
 pub type Run = u32;
 
 /// Names a process for as long as its generation lives; a restart keeps it. Displays as `web.17.1`.

@@ -36,8 +36,8 @@ impl Style {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// `lead` and `text` on as many lines as it takes, the later ones indented to the end of the lead.
-    /// Control characters in `text` are escaped: it may come from the application.
+    /// `lead` and `text` on as many lines as it takes, the later ones indented to the end of the
+    /// lead. Control characters in `text` are escaped: it may come from the application.
     fn paragraph(self, lead: &str, lead_width: usize, text: &str) -> String {
         let room = self.width.saturating_sub(lead_width).max(20);
         let mut lines = vec![String::new()];

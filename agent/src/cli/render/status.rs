@@ -1,5 +1,6 @@
-//! `groundcrew status`: the first line answers "is it all right?", then what runs and what should, then the
-//! tiers, the processes and what happened. A failing state ends with the command to type next.
+//! `groundcrew status`: the first line answers "is it all right?", then what runs and what should,
+//! then the tiers, the processes and what happened. A failing state ends with the command to type
+//! next.
 
 use groundcrew_core::status::{
     EventLevel, EventStatus, ProcessState, ProcessStatus, ReleaseStatus, State, StatusDocument,
