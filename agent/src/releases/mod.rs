@@ -18,4 +18,6 @@ pub mod promote;
 pub mod publish;
 pub mod source;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod url;
