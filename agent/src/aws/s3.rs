@@ -61,7 +61,7 @@ pub enum PutIf<'a> {
 /// What kind of failure, as far as a caller can act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No such object or bucket (404).
+    /// No such object (404).
     NotFound,
     /// The object is not the version named (412).
     PreconditionFailed,
@@ -329,6 +329,8 @@ fn kind_of(status: u16, code: &str) -> ErrorKind {
         (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") | (401 | 403, _) => {
             ErrorKind::Denied
         }
+        // A bucket that is not there is a mistake to be shown, not an object that may come yet.
+        (404, "NoSuchBucket") => ErrorKind::Other,
         (404, _) => ErrorKind::NotFound,
         (409, _) => ErrorKind::Conflict,
         (412, _) => ErrorKind::PreconditionFailed,
@@ -363,6 +365,7 @@ mod tests {
     fn answers_are_told_apart_by_what_a_caller_can_do() {
         let check = |status, code, kind| assert_eq!(kind_of(status, code), kind, "{status} {code}");
         check(404, "NoSuchKey", ErrorKind::NotFound);
+        check(404, "NoSuchBucket", ErrorKind::Other);
         check(412, "PreconditionFailed", ErrorKind::PreconditionFailed);
         check(409, "ConditionalRequestConflict", ErrorKind::Conflict);
         check(403, "AccessDenied", ErrorKind::Denied);

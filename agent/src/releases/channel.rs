@@ -14,6 +14,9 @@ use super::source::{ErrorKind, Key, Object, Read, Source, SourceError};
 /// The only version of the document there is.
 pub const SCHEMA: u32 = 1;
 
+/// Versions named to somebody who asked for one that is not there.
+const KNOWN_MAX: usize = 5;
+
 /// What a channel says. Fields unknown to this agent are left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
@@ -114,12 +117,14 @@ pub enum ReadManifestError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// There is no such release.
-    #[error("{source_url} has no release {version}; `groundcrew releases` lists what it has")]
+    #[error("{source_url} has no release {version}{}", listed(known))]
     Missing {
         /// The release asked for.
         version: Version,
         /// Where.
         source_url: String,
+        /// The newest ones it has.
+        known: Vec<Version>,
     },
     /// It is no manifest, or one that breaks a rule.
     #[error("release {version} cannot be used")]
@@ -138,6 +143,11 @@ pub enum ReadManifestError {
         /// Why, as a clause.
         why: String,
     },
+}
+
+fn listed(known: &[Version]) -> String {
+    let names: Vec<&str> = known.iter().map(Version::as_str).collect();
+    if names.is_empty() { String::new() } else { format!("; its newest are {}", names.join(", ")) }
 }
 
 impl Channel {
@@ -237,8 +247,11 @@ async fn read_manifest_bytes(
     match source.get(&Key::manifest(version), limits::MANIFEST_BYTES_MAX).await {
         Ok(object) => Ok(object.bytes),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let source_url = source.to_string();
-            Err(ReadManifestError::Missing { version: version.clone(), source_url })
+            let (version, source_url) = (version.clone(), source.to_string());
+            // A help to the reader: whoever may not list still learns that it is missing.
+            let listed = source.list_versions().await.unwrap_or_default().into_iter();
+            let known = listed.take(KNOWN_MAX).map(|listed| listed.version).collect();
+            Err(ReadManifestError::Missing { version, source_url, known })
         }
         Err(error) => Err(error.into()),
     }

@@ -18,3 +18,5 @@ pub mod promote;
 pub mod publish;
 pub mod source;
 pub mod store;
+#[cfg(test)]
+mod testing;

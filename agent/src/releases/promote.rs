@@ -244,3 +244,114 @@ pub fn who() -> String {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     format!("{user}@{}", host.as_deref().unwrap_or("unknown"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokio::task::JoinSet;
+
+    use super::super::testing::{World, production};
+    use super::*;
+
+    async fn world_with(versions: &[&str]) -> World {
+        let world = World::new().await;
+        for version in versions {
+            world.write("version", version.as_bytes());
+            world.try_publish(version).await.unwrap();
+        }
+        world
+    }
+
+    async fn move_to(world: &World, version: &str) -> Result<Moved, MoveError> {
+        promote(&world.source, &production(), &version.parse().unwrap(), "ada@host").await
+    }
+
+    #[tokio::test]
+    async fn moves_forward_and_back_and_tells_who_when_from_and_to() {
+        let world = world_with(&["v1", "v2", "v3"]).await;
+        assert!(matches!(move_to(&world, "v1").await.unwrap(), Moved::Moved(_)));
+        assert!(matches!(move_to(&world, "v1").await.unwrap(), Moved::Already(_)));
+        move_to(&world, "v2").await.unwrap();
+        move_to(&world, "v3").await.unwrap();
+        let back = async |to: Option<&str>| {
+            let to = to.map(|version| version.parse().unwrap());
+            rollback(&world.source, &production(), to.as_ref(), "bob@host").await
+        };
+        back(None).await.unwrap();
+        let channel = world.channel().await;
+        assert_eq!((channel.generation, channel.release.version.as_str()), (4, "v2"));
+        let step = &channel.history[0];
+        assert_eq!((step.by.as_str(), step.action), ("bob@host", Action::Rollback));
+        let from = step.from.as_ref().unwrap();
+        assert_eq!((from.version.as_str(), step.to.version.as_str()), ("v3", "v2"));
+        back(None).await.unwrap();
+        let error = back(None).await.unwrap_err().to_string();
+        assert!(error.contains("production runs v1") && error.contains("--to"), "{error}");
+        back(Some("v3")).await.unwrap();
+        assert_eq!(world.channel().await.release.version.as_str(), "v3");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_named_with_what_to_do() {
+        let world = world_with(&["v1"]).await;
+        let error = move_to(&world, "v9").await.unwrap_err().to_string();
+        assert!(error.contains("no release v9") && error.contains("its newest are v1"), "{error}");
+        let error = rollback(&world.source, &production(), None, "ada@host").await.unwrap_err();
+        assert_eq!(error.to_string(), "nothing was ever promoted to production");
+    }
+
+    #[tokio::test]
+    async fn the_history_is_bounded() {
+        let world = world_with(&["v1", "v2"]).await;
+        for round in 0..limits::CHANNEL_HISTORY_MAX + 3 {
+            move_to(&world, ["v1", "v2"][round % 2]).await.unwrap();
+        }
+        let channel = world.channel().await;
+        assert_eq!(channel.history.len(), limits::CHANNEL_HISTORY_MAX);
+        assert_eq!(channel.history[0].generation, channel.generation);
+    }
+
+    #[tokio::test]
+    async fn of_people_who_move_at_once_one_wins_each_generation() {
+        let versions = ["v1", "v2", "v3", "v4", "v5", "v6"];
+        let world = world_with(&versions).await;
+        let mut races = JoinSet::new();
+        for (number, version) in versions.into_iter().enumerate() {
+            let (source, version) = (world.source.clone(), version.parse().unwrap());
+            let by = format!("user{number}@host");
+            races.spawn(async move { promote(&source, &production(), &version, &by).await });
+        }
+        let results = races.join_all().await;
+        let mut generations = BTreeSet::new();
+        for result in results {
+            match result {
+                Ok(Moved::Moved(channel)) => {
+                    let new = generations.insert(channel.generation);
+                    assert!(new, "two won generation {}", channel.generation);
+                }
+                Err(MoveError::Raced { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let channel = world.channel().await;
+        assert_eq!(channel.generation, generations.len() as u64);
+        assert_eq!(channel.history.len(), generations.len());
+    }
+
+    #[tokio::test]
+    async fn the_loser_of_a_race_is_told_unless_both_wanted_the_same() {
+        let world = world_with(&["v1", "v2"]).await;
+        let (source, production) = (&world.source, production());
+        let seen = see(source, &production).await.unwrap();
+        let target =
+            async |version: &str| target_of(source, &version.parse().unwrap()).await.unwrap();
+        move_to(&world, "v1").await.unwrap();
+        let (v1, v2) = (target("v1").await, target("v2").await);
+        let same = swap(source, &production, seen.clone(), &v1, Action::Promote, "bob@host").await;
+        assert!(matches!(same.unwrap(), Moved::Already(_)));
+        let other = swap(source, &production, seen, &v2, Action::Promote, "bob@host").await;
+        let error = other.unwrap_err().to_string();
+        assert!(error.starts_with("ada@host moved production to v1"), "{error}");
+    }
+}

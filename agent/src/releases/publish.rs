@@ -251,3 +251,62 @@ async fn upload(
     source.put_file(&key, path, size, &sent, cancel).await?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::World;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_version_never_changes_and_an_artifact_is_sent_once() {
+        let world = World::new().await;
+        let first = world.try_publish("v1").await.unwrap();
+        assert!(first.uploaded && !first.already);
+        let again = world.try_publish("v1").await.unwrap();
+        assert!(again.already && !again.uploaded);
+        let other_name = world.try_publish("v2").await.unwrap();
+        assert!(!other_name.uploaded && !other_name.already);
+        assert_eq!(other_name.manifest.digest, first.manifest.digest);
+        world.write("app.js", b"changed");
+        let error = world.try_publish("v1").await.unwrap_err();
+        let (text, existing) = (error.to_string(), first.manifest.digest.to_string());
+        assert!(text.contains("never change") && text.contains(&existing), "{text}");
+        let listed = world.source.list_versions().await.unwrap();
+        let listed: Vec<_> = listed.iter().map(|listed| listed.version.as_str()).collect();
+        assert_eq!(listed, ["v2", "v1"]);
+    }
+
+    #[tokio::test]
+    async fn an_invalid_release_toml_is_refused_before_anything_is_read() {
+        let world = World::new().await;
+        let publication = Publication {
+            directory: world.tree(),
+            version: "v1".parse().unwrap(),
+            threads: NonZero::<usize>::MIN,
+        };
+        let validate = |_: &str| Err("release.toml:1: no tier".to_owned());
+        let cancel = CancellationToken::new();
+        let progress = Arc::new(|_| ());
+        let result = publish(&world.source, publication, &validate, progress, &cancel).await;
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("release.toml is not valid:\nrelease.toml:1: no tier"), "{error}");
+        assert_eq!(world.source.list_versions().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_publication_leaves_nothing_in_the_source() {
+        let world = World::new().await;
+        let publication = Publication {
+            directory: world.tree(),
+            version: "v1".parse().unwrap(),
+            threads: NonZero::<usize>::MIN,
+        };
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let progress = Arc::new(|_| ());
+        let result = publish(&world.source, publication, &|_| Ok(()), progress, &cancel).await;
+        let text = crate::errors::chain(&result.unwrap_err());
+        assert!(text.contains("cancelled"), "{text}");
+        assert_eq!(world.source.list_versions().await.unwrap(), []);
+    }
+}

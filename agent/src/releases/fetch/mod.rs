@@ -474,7 +474,9 @@ async fn round(job: &Arc<Job>, missing: Bits) -> Result<Bits, FetchError> {
     let mut left = Bits::new(job.manifest.files.len());
     let unlinked =
         std::mem::take(&mut *job.unlinked.lock().unwrap_or_else(PoisonError::into_inner));
-    unlinked.into_iter().for_each(|index| left.insert(index));
+    for index in unlinked {
+        left.insert(index);
+    }
     Ok(left)
 }
 
