@@ -12,6 +12,7 @@
 )]
 
 mod channel;
+mod cutover;
 mod harness;
 mod supervisor;
 mod tidy;

@@ -1,6 +1,5 @@
 //! `groundcrew promote`: point an environment at a release.
 
-
 use super::EXIT_OK;
 use super::args::PromoteArgs;
 use crate::releases::promote::{Moved, promote, who};

@@ -1,6 +1,5 @@
 //! `groundcrew rollback`: point an environment back at the release before.
 
-
 use super::EXIT_OK;
 use super::args::RollbackArgs;
 use crate::releases::promote::{rollback, who};
