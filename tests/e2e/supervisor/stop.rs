@@ -56,6 +56,27 @@ async fn an_end_leaves_no_orphan_without_one() {
 }
 
 #[tokio::test]
+async fn a_late_kill_does_not_reach_the_next_run() {
+    for groups in [true, false] {
+        let host = Host::new(groups);
+        let mut agent = host.agent();
+        let id: ProcessId = "web.1.1".parse().unwrap();
+        for run in 0..20 {
+            let pid = agent.start(host.request("web.1.1", 2 * run, &["sleep", "1000"])).await;
+            // It ends by itself while it is being killed, twice.
+            assert!(agent.supervisor.kill(&id) && agent.supervisor.kill(&id));
+            drop(nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::SIGKILL,
+            ));
+            agent.exit().await;
+            let next = host.request("web.1.1", 2 * run + 1, &sh("sleep 0.01; exit 7"));
+            assert_eq!(agent.run(next).await, (Exit::Code(7), None));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_fork_bomb_is_killed_whole() {
     let host = Host::new(true);
     let mut agent = host.agent();
