@@ -362,7 +362,12 @@ impl Inner {
     }
 
     async fn kill(&self, process: &Process) {
+        let over = process.over.lock().await;
+        if *over {
+            return;
+        }
         let left = self.sweep(process).await;
+        drop(over);
         self.report_left(process, left).await;
     }
 
@@ -392,7 +397,10 @@ impl Inner {
             tracing::error!("could not wait for {}, which is killed: {error}", process.id);
         }
         // Before its number is free: its session and group are named by it.
+        let mut over = process.over.lock().await;
         let left = self.sweep(process).await;
+        *over = true;
+        drop(over);
         let exit = process.exit().unwrap_or_else(|error| {
             tracing::error!("could not learn how {} ended: {error}", process.id);
             Exit::Unknown
