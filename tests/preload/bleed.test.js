@@ -90,7 +90,8 @@ perNode('bleed', ({ binary }) => {
     }));
 
   test('drained at once: not accepting, or without connections', () => withAgent(async (agent) => {
-    const [early, served] = [agent.spawn(binary, 'plain.js'), await agent.serving(binary, 'plain.js')];
+    const early = agent.spawn(binary, 'plain.js');
+    const served = await agent.serving(binary, 'plain.js');
     await early.listening();
     for (const one of [early, served]) {
       assert.deepEqual(await one.bleed(60000), { type: 'drained', cut: 0, websockets: 0 });
@@ -123,7 +124,7 @@ perNode('bleed', ({ binary }) => {
     assert.equal((await request({ port: agent.port, agent: false })).text, 'hello');
   }));
 
-  test('shed: each connection once, the busiest first, others stay', () => plain(async (agent, one) => {
+  const sheds = async (agent, one) => {
     const all = Array.from({ length: 6 }, () => new Raw(agent.port));
     for (const raw of all) {
       raw.get('/pid');
@@ -141,13 +142,15 @@ perNode('bleed', ({ binary }) => {
     assert.deepEqual(all.map((raw) => closes(raw.text)), [0, 0, 0, 0, 1, 1]);
     await one.stats((sum) => sum.last.connections === 4);
     for (const raw of all) raw.socket.destroy();
-  }));
+  };
+  test('shed: each connection once, the latest first, the rest stays', () => plain(sheds));
 
   test('stats: classes, latencies, in flight, aborted clients; probes never count', () =>
     plain(async (agent, one) => {
       const get = (path) => request({ port: agent.port, path, agent: false });
       await Promise.all([get('/'), get('/status?code=404'), get('/status?code=503'),
-        get('/status?code=302'), get('/slow?ms=200'), one.probe('/'), one.probe('/status?code=500')]);
+        get('/status?code=302'), get('/slow?ms=200'), one.probe('/'),
+        one.probe('/status?code=500')]);
       const hung = new Raw(agent.port);
       hung.get('/hang');
       const busy = await one.stats((sum) => sum.requests === 5 && sum.last.in_flight === 1);

@@ -1,6 +1,6 @@
 // The preload (NODE_OPTIONS=--require) that lets an unmodified Node app serve from the socket that
 // groundcrew holds. It catches `listen()` on PORT, keeps the app on a private unix socket until the
-// agent says *accept*, then feeds connections of the shared socket (fd 3) into the app's own server,
+// agent says *accept*, then feeds connections of the shared socket (fd 3) into the app's server,
 // bleeds them when the agent says so, and reports what it sees each second.
 //
 // It must never break the app: nothing here throws into it, blocks it, keeps it alive or buffers
@@ -24,7 +24,10 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 const CLOSE_GRACE_MS = 500; // between end() and destroy() of what the deadline found open
 const NOTICE_MS = 1000; // between the two GOAWAY frames of an HTTP/2 session
 const REPORT_MS = { busy: 1000, idle: 10000, debounce: 50 };
+const CRASH_BYTES_MAX = 500;
+const CRASH_BLEED_MS_DEFAULT = 5000;
 const PORTS_REPORTED_MAX = 16;
+const COMPLAINTS_MAX = 10;
 const BUCKETS = 96; // bucket i holds latencies up to 64 * 2^(i/4) microseconds
 const LAG_RESOLUTION_MS = 20;
 // An ALB keeps idle connections for 60 s by default; the end that closes first must not be ours.
@@ -55,10 +58,14 @@ const complaints = new Set();
 // One line on stderr, once per complaint: a bug of ours must be visible, and must not flood a log.
 function complain(what, error) {
   const line = `groundcrew: preload could not ${what}: ${(error && error.message) || error}\n`;
-  if (complaints.has(line) || complaints.size >= 10) return;
+  if (complaints.has(line) || complaints.size >= COMPLAINTS_MAX) return;
   complaints.add(line);
+  print(line);
+}
+
+function print(text) {
   try {
-    fs.writeSync(2, line);
+    fs.writeSync(2, text);
   } catch {
     // stderr is closed or full: nobody is left to tell, and the app comes first.
   }
@@ -79,14 +86,12 @@ const contain = (what, run) => contained(what, run)();
 
 const channel = { socket: null, open: false, retryMs: RETRY_MS.min, inbox: '', pending: new Map() };
 
-function hello() {
-  const { GROUNDCREW_PROCESS: id, GROUNDCREW_RUN: run } = env;
-  const { pid, version } = process;
-  const runtime = `node ${version}`;
-  return line({ type: 'hello', process: id, run: Number(run), pid, state, runtime });
-}
-
 const line = (message) => `${JSON.stringify(message)}\n`;
+
+const hello = () => line({
+  type: 'hello', process: env.GROUNDCREW_PROCESS, run: Number(env.GROUNDCREW_RUN),
+  pid: process.pid, state, runtime: `node ${process.version}`,
+});
 
 function connect() {
   const socket = net.connect(env.GROUNDCREW_CHANNEL);
@@ -132,13 +137,15 @@ function flush() {
 function sendNow(message) {
   const { socket, open } = channel;
   const fd = socket && socket._handle ? socket._handle.fd : -1;
-  if (fd >= 0 && socket.writableLength === 0) fs.writeSync(fd, (open ? '' : hello()) + line(message));
+  if (!(fd >= 0) || socket.writableLength > 0) return;
+  fs.writeSync(fd, (open ? '' : hello()) + line(message));
 }
 
 function receive(text) {
   const lines = (channel.inbox + text).split('\n');
   channel.inbox = lines.pop();
-  for (const one of lines) obey(one);
+  // One that cannot be obeyed must not take the next ones with it.
+  for (const one of lines) contain('obey the agent', () => obey(one));
   if (channel.inbox.length > LINE_BYTES_MAX) channel.socket.destroy();
 }
 
@@ -219,13 +226,13 @@ const reported = new Set();
 
 function watch(server, wanted) {
   if (wanted.port === port) {
-    // Said before it binds: with the agent on PORT it will hardly succeed, and that is the diagnosis.
+    // Said before it binds: with the agent on PORT it will hardly succeed, and so may never listen.
     if (!holdsSocket || clustered()) elsewhere(port, true);
   } else if (holdsSocket) {
-    server.prependOnceListener('listening', () => {
+    server.prependOnceListener('listening', contained('report a port', () => {
       const address = server.address();
       if (address && address.port) elsewhere(address.port, false);
-    });
+    }));
   }
 }
 
@@ -249,11 +256,11 @@ function take(server, wanted) {
   const shown = { address: host, family: net.isIPv4(host) ? 'IPv4' : 'IPv6', port };
   if (!server[kHooked]) hook(server, shown);
   outliveBalancer(server);
-  server.prependOnceListener('listening', () => {
+  server.prependOnceListener('listening', contained('report the port', () => {
     if (state !== 'starting' || !app) return;
     state = 'listening';
     send('listening', { type: 'listening', port });
-  });
+  }));
   startReports();
 }
 
@@ -269,19 +276,13 @@ function hook(server, shown) {
   observe(server);
 }
 
-// A plain net or tls server: its connections have no responses after which they could be closed.
-function speaksHttp(server) {
-  const { Server: Http } = require('http');
-  return server instanceof Http || server instanceof require('https').Server ||
-    typeof server.updateSettings === 'function'; // http2 does not export its classes
-}
-
 // What the app set itself is different from a fresh server's and stays.
 function outliveBalancer(server) {
   if (!('keepAliveTimeout' in server)) return;
   const fresh = new (require('http').Server)();
-  for (const [name, value] of [['keepAliveTimeout', KEEP_ALIVE_MS], ['headersTimeout', HEADERS_MS]]) {
-    if (server[name] === fresh[name] && fresh[name] < value) server[name] = value;
+  const wanted = { keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEADERS_MS };
+  for (const [name, ms] of Object.entries(wanted)) {
+    if (server[name] === fresh[name] && fresh[name] < ms) server[name] = ms;
   }
 }
 
@@ -346,7 +347,7 @@ const responseFinish = diagnostics('http.server.response.finish');
 class Connection {
   constructor(socket, raw) {
     this.socket = socket; // the outermost: TLS replaces it
-    this.raw = raw; // of a plain net or tls server
+    this.raw = raw; // of a plain net or tls server, which knows no responses to close after
     this.session = null; // HTTP/2
     this.inFlight = 0;
     this.latest = null; // the response to the newest request
@@ -368,7 +369,8 @@ function observe(server) {
   const on = (event, listener) => {
     server.prependListener(event, contained(`follow a ${event}`, listener));
   };
-  const raw = !speaksHttp(server);
+  const http2 = typeof server.updateSettings === 'function'; // its classes are not exported
+  const raw = !http2 && !('keepAliveTimeout' in server);
   on('connection', (socket) => {
     if (arriving === null || socket._handle !== arriving) return;
     const connection = new Connection(socket, raw);
@@ -383,7 +385,7 @@ function observe(server) {
     socket[kConnection] = connection;
     connection.socket = socket;
   });
-  if (typeof server.updateSettings === 'function') {
+  if (http2) {
     on('session', (session) => {
       const connection = session.socket[kConnection];
       if (!connection) return;
@@ -564,23 +566,22 @@ function reportCrash(error) {
   const handlers = process.listeners('uncaughtException').filter((one) => one !== bleedCrash);
   if (crashed || handlers.length > 0 || process.hasUncaughtExceptionCaptureCallback()) return;
   crashed = true;
-  // Not from error.stack: once formatted, V8 forgets where the exception was thrown (see die).
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  const message = Buffer.from(text.split('\n', 1)[0]).subarray(0, 500).toString().replace(/\uFFFD+$/, '');
-  sendNow({ type: 'crash', message });
+  // Not error.stack: once that is formatted, V8 forgets where the error was made (see die).
+  const text = Buffer.from(String(error).split('\n', 1)[0]).subarray(0, CRASH_BYTES_MAX);
+  sendNow({ type: 'crash', message: text.toString().replace(/\uFFFD+$/, '') });
 }
 
 // Opt-in: the process dies as it would have, only after the other requests had their answer.
 function bleedCrash(error) {
   if (process.listenerCount('uncaughtException') > 1) return; // the app decides
   if (dying !== null) {
-    complain('ignore a second exception', (error && error.stack) || error);
+    print(`${(error && error.stack) || String(error)}\n`); // the first one is the cause of death
     return;
   }
   dying = { error };
   try {
     if (state === 'drained') die();
-    else bleed(milliseconds(Number(env.GROUNDCREW_CRASH_MS || NaN), 5000));
+    else bleed(milliseconds(parseInt(env.GROUNDCREW_CRASH_MS, 10), CRASH_BLEED_MS_DEFAULT));
     bleeding.timer.ref(); // a process with nothing left to do must not end well
   } catch (problem) {
     complain('bleed after a crash', problem);
@@ -591,8 +592,8 @@ function bleedCrash(error) {
 function die() {
   const { error } = dying;
   process.removeListener('uncaughtException', bleedCrash);
-  // Node prints the source line an exception was thrown from. Thrown again, that would be this file;
-  // as a rejection it is taken from the error's own stack.
+  // Node prints the source line that an exception was thrown from. Thrown again, it would be this
+  // file's; for a rejection it is taken from the error's own stack.
   const native = require('util').types.isNativeError(error);
   if (native && process.listenerCount('unhandledRejection') === 0) Promise.reject(error);
   setImmediate(() => {
@@ -602,7 +603,9 @@ function die() {
 
 // ---- Reports -----------------------------------------------------------------------------------
 
-const totals = { classes: new Uint32Array(6), latency: new Uint32Array(BUCKETS), aborted: 0, any: 0 };
+const totals = {
+  classes: new Uint32Array(6), latency: new Uint32Array(BUCKETS), aborted: 0, any: 0,
+};
 const report = { timer: null, soon: null, at: 0, connections: 0, lag: null };
 
 function record(latencyMs, status) {
