@@ -21,7 +21,9 @@ const UNIX_PATH_BYTES_MAX = 107; // sun_path less its final NUL
 const RETRY_MS = { min: 50, max: 2000 };
 const BLEED_MS_DEFAULT = 30000;
 const TIMER_MS_MAX = 2 ** 31 - 1;
-const CLOSE_GRACE_MS = 500; // between end() and destroy() of what the deadline found open
+const CLOSE_GRACE_MS = 500; // what the deadline finds open has this long to say goodbye
+// RFC 6455: a close frame with status 1001, going away.
+const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
 const NOTICE_MS = 1000; // between the two GOAWAY frames of an HTTP/2 session
 const REPORT_MS = { busy: 1000, idle: 10000, debounce: 50 };
 const CRASH_BYTES_MAX = 500;
@@ -520,7 +522,7 @@ function bleed(withinMs) {
   // The deadline is kept here, so that it holds when the agent is gone.
   const timer = setTimeout(contained('end the bleed', cut), withinMs).unref();
   const first = !bleeding;
-  bleeding = { deadline, timer, result: null };
+  bleeding = { deadline, timer, lost: { cut: 0, websockets: 0 }, result: null };
   if (first) startBleeding();
   settle();
 }
@@ -536,23 +538,37 @@ function startBleeding() {
 
 function settle() {
   if (state !== 'bleeding') return;
-  if (connections.size === 0 || (dying !== null && inFlight === 0)) drained(0, 0);
+  if (connections.size === 0 || (dying !== null && inFlight === 0)) drained();
 }
 
+// What the deadline finds is told to go, and has a moment to: a WebSocket's client learns from the
+// close frame that nothing it sends from now on arrives, and connects anew.
 function cut() {
+  bleeding.lost = { cut: inFlight, websockets: websockets() };
   const left = [...connections];
-  drained(inFlight, websockets());
-  for (const { socket, detached } of left) {
-    if (detached) socket.destroySoon();
-    else socket.destroy();
-  }
-  setTimeout(() => left.forEach(({ socket }) => socket.destroy()), CLOSE_GRACE_MS).unref();
+  const expire = contained('end the bleed', () => {
+    left.forEach(({ socket }) => socket.destroy());
+    drained();
+  });
+  bleeding.timer = setTimeout(expire, CLOSE_GRACE_MS).unref();
+  for (const one of left) contain('end a connection', () => endConnection(one));
+  settle();
 }
 
-function drained(requestsCut, websocketsClosed) {
+function endConnection({ socket, detached, raw }) {
+  if (!detached) return socket.destroy();
+  if (raw) return socket.end();
+  // The library `ws` knows its own socket, and closes it as the protocol wants.
+  const key = Object.getOwnPropertySymbols(socket).find((one) => one.description === 'websocket');
+  if (key && socket[key] && typeof socket[key].close === 'function') return socket[key].close(1001);
+  return socket.end(GOING_AWAY);
+}
+
+function drained() {
+  if (state === 'drained') return;
   clearTimeout(bleeding.timer);
   state = 'drained';
-  bleeding.result = { type: 'drained', cut: requestsCut, websockets: websocketsClosed };
+  bleeding.result = { type: 'drained', ...bleeding.lost };
   send('drained', bleeding.result);
   if (dying !== null) die();
 }
