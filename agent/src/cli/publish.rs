@@ -47,7 +47,7 @@ pub async fn run(args: PublishArgs, validate: Validate<'_>) -> anyhow::Result<Ex
         let shown = bar.clone();
         let progress = Arc::new(move |progress| show(&shown, progress));
         let work = publish(&source, publication, validate, progress, &cancel);
-        let mut work = std::pin::pin!(work);
+        let mut work = Box::pin(work);
         tokio::select! {
             published = &mut work => published,
             interrupted = tokio::signal::ctrl_c() => {

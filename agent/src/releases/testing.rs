@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use groundcrew_core::types::{Digest, Environment, ReleaseRef, Version};
+use groundcrew_core::types::{Digest, Environment, ReleaseRef};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
