@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use groundcrew_core::types::{Digest, Environment, ReleaseRef, Version};
+use groundcrew_core::types::{Digest, Environment, ReleaseRef};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::s3::PutIf;
 use crate::fsx;
+use crate::source_url::SourceUrl;
 
 use super::channel::{Channel, SCHEMA, Target, read_channel};
 use super::fetch::{FetchError, FetchLimits, FetchProgress, Fetched, fetch};
@@ -24,7 +25,6 @@ use super::promote::promote;
 use super::publish::{Publication, PublishError, Published, publish};
 use super::source::{Key, Source};
 use super::store::Store;
-use super::url::SourceUrl;
 
 pub(super) const RELEASE_TOML: &str = "[tier.web]\ncommand = [\"node\", \"app.js\"]\n";
 

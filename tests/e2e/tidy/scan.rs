@@ -189,9 +189,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
+    // Plays the person: what the command line may use, and nothing that runs an app.
+    ("demo", &["clock", "errors", "fsx", "procfs", "config", "control", "releases"]),
     (
         "cli",
         &[
+            "demo",
             "clock",
             "errors",
             "fsx",
