@@ -1,8 +1,8 @@
 //! groundcrew: one agent for a Node product on EC2.
 //!
-//! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features (supervisor,
-//! handoff, releases, logs) never import each other; runtime introduces them. Everything may import
-//! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
+//! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
+//! (supervisor, handoff, releases, logs) never import each other; runtime introduces them.
+//! Everything may import `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
 use std::process::ExitCode;
 

@@ -47,7 +47,7 @@ pub struct Tally {
     /// Good answers by release.
     pub by_release: BTreeMap<String, u64>,
     /// How long good answers took.
-    times_us: Vec<u32>,
+    pub times_us: Vec<u32>,
 }
 
 impl Tally {

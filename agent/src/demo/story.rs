@@ -8,6 +8,7 @@ use super::load::{self, Load};
 use super::node::Node;
 use super::report::{self, Row};
 use super::stage::{DemoRelease, Stage};
+use crate::procfs;
 
 /// Answers to wait for where the story shows that requests are answered.
 const PROOF: u64 = 300;
@@ -75,7 +76,11 @@ async fn killed_agent(stage: &mut Stage, load: &Load) -> Result<Row, DemoError> 
         .note("Another one, which starts slowly; its agent will not see the end of it.")?;
     stage.release(&V3).await?;
     load.expect("v3");
-    let status = stage.until("v3's processes start", |s| started(s, "v3").len() == 2).await?;
+    let both_run = |status: &StatusDocument| {
+        let pids = started(status, "v3");
+        pids.len() == 2 && pids.into_iter().all(is_app)
+    };
+    let status = stage.until("v3's processes start", both_run).await?;
     let before = started(&status, "v3");
     stage.kill_agent().await?;
     load.wait_for(PROOF).await;
@@ -92,7 +97,7 @@ async fn killed_agent(stage: &mut Stage, load: &Load) -> Result<Row, DemoError> 
         return Err(DemoError::Unexpected(what));
     }
     stage.narrator.note(&format!(
-        "The new agent went on where the old one was killed: v3 runs as {}, started by the old one.",
+        "The new agent went on where the old one died: v3 runs as {}, started by the old one.",
         join(&after)
     ))?;
     Ok(Row::of("v3", "agent killed meanwhile; settled", load.swap()))
@@ -175,6 +180,11 @@ fn started(status: &StatusDocument, version: &str) -> Vec<Pid> {
     // Before the first of its processes the newest generation is another release's.
     let serving = status.tiers.iter().any(|tier| tier.generation == newest);
     if starting && serving { Vec::new() } else { pids }
+}
+
+/// Whether it is the app already, and not what starts it: that does not outlive its agent.
+fn is_app(pid: Pid) -> bool {
+    procfs::command_line(pid).is_some_and(|line| !line.starts_with("groundcrew "))
 }
 
 fn join(pids: &[Pid]) -> String {
