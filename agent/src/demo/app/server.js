@@ -5,8 +5,8 @@ const { release, fault } = require('./release.json');
 
 if (fault === 'throws') throw new Error('the catalogue is missing');
 
-const startsAfterMs = fault === 'slow' ? 1500 : 0;
-const fallsIllAfterMs = fault === 'falls ill' ? 1000 : Infinity;
+const startsAfterMs = fault === 'slow' ? 1000 : 0;
+const fallsIllAfterMs = fault === 'falls ill' ? 500 : Infinity;
 let firstOrder = Infinity; // when, in milliseconds
 
 const server = http.createServer((request, response) => {
