@@ -32,8 +32,8 @@ const keepAlive = () => new http.Agent({ keepAlive: true, maxSockets: 1 });
 
 // A bare HTTP/1.1 connection, for what http.Agent would hide.
 class Raw {
-  constructor(where) {
-    this.socket = net.connect(typeof where === 'number' ? { port: where, host: '127.0.0.1' } : where);
+  constructor(port) {
+    this.socket = net.connect(port, '127.0.0.1');
     this.text = '';
     this.waiting = [];
     this.socket.setEncoding('utf8');

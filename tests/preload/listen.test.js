@@ -27,7 +27,7 @@ perNode('listen', ({ binary }) => {
     options: '127.0.0.1', event: '::', once: '::', signal: '::', reopen: '::',
   };
   for (const [way, host] of Object.entries(ways)) {
-    test(`${way}: the app is told that it listens on host and port`, () => withAgent(async (agent) => {
+    test(`${way}: the app is told host and port`, () => withAgent(async (agent) => {
       const one = agent.spawn(binary, 'listen.js', { args: [way] });
       await one.printed('up');
       const shown = JSON.parse(one.stdout.split('true ')[1]);
@@ -129,7 +129,8 @@ perNode('listen', ({ binary }) => {
     withAgent(async (agent) => {
       const one = agent.spawn(binary, 'plain.js', { env: { GROUNDCREW_PROBE: '/nowhere/a.sock' } });
       await one.exit;
-      assert.match(one.stderr, /^groundcrew: preload could not take over listen: ENOENT.*\n[^]*EADDRINUSE/);
+      assert.match(one.stderr, /^groundcrew: preload could not take over listen: ENOENT.*\n/);
+      assert.match(one.stderr, /EADDRINUSE/);
     }, { stderr: /./ }));
 
   test('fd 3 that is no socket is left alone', async () => {

@@ -21,7 +21,8 @@ function cpuMs(pid) {
 }
 
 async function wrk(port, seconds) {
-  const { stdout } = await run('wrk', ['-t1', '-c32', `-d${seconds}s`, `http://127.0.0.1:${port}/`]);
+  const args = ['-t1', '-c32', `-d${seconds}s`, `http://127.0.0.1:${port}/`];
+  const { stdout } = await run('wrk', args);
   return { rate: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)[1]),
     requests: Number(/(\d+) requests in/.exec(stdout)[1]) };
 }
@@ -88,7 +89,8 @@ async function client(port, agent, until) {
 
 async function balanceRun(node, connections) {
   const agent = await Agent.start();
-  const processes = [await agent.serving(node, 'trivial.js'), await agent.serving(node, 'trivial.js')];
+  const one = () => agent.serving(node, 'trivial.js');
+  const processes = await Promise.all([one(), one()]);
   const held = balance(processes);
   const until = { stop: false };
   const pools = [];

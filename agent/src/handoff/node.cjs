@@ -1,6 +1,6 @@
 // The preload (NODE_OPTIONS=--require) that lets an unmodified Node app serve from the socket that
 // groundcrew holds. It catches `listen()` on PORT, keeps the app on a private unix socket until the
-// agent says *accept*, then feeds connections of the shared socket (fd 3) into the app's own server,
+// agent says *accept*, then feeds connections of the shared socket (fd 3) into the app's server,
 // bleeds them when the agent says so, and reports what it sees each second.
 //
 // It must never break the app: nothing here throws into it, blocks it, keeps it alive or buffers
@@ -11,6 +11,7 @@
 const fs = require('fs');
 const net = require('net');
 const path = require('path');
+const { channel: diagnostics } = require('diagnostics_channel');
 const { performance, monitorEventLoopDelay } = require('perf_hooks');
 
 const SOCKET_FD = 3;
@@ -20,17 +21,23 @@ const UNIX_PATH_BYTES_MAX = 107; // sun_path less its final NUL
 const RETRY_MS = { min: 50, max: 2000 };
 const BLEED_MS_DEFAULT = 30000;
 const TIMER_MS_MAX = 2 ** 31 - 1;
-const CLOSE_GRACE_MS = 500; // between end() and destroy() of what the deadline found open
+const CLOSE_GRACE_MS = 500; // what the deadline finds open has this long to say goodbye
+// RFC 6455: a close frame with status 1001, going away.
+const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
+const NOTICE_MS = 1000; // between the two GOAWAY frames of an HTTP/2 session
 const REPORT_MS = { busy: 1000, idle: 10000, debounce: 50 };
+const CRASH_BYTES_MAX = 500;
+const CRASH_BLEED_MS_DEFAULT = 5000;
 const PORTS_REPORTED_MAX = 16;
+const COMPLAINTS_MAX = 10;
 const BUCKETS = 96; // bucket i holds latencies up to 64 * 2^(i/4) microseconds
 const LAG_RESOLUTION_MS = 20;
 // An ALB keeps idle connections for 60 s by default; the end that closes first must not be ours.
 const KEEP_ALIVE_MS = 75000;
 const HEADERS_MS = 76000;
 
-const kConnection = Symbol('groundcrew.connection'); // on a socket, a request's response or a stream
-const kBegan = Symbol('groundcrew.began');
+const kConnection = Symbol('groundcrew.connection'); // on a socket or HTTP/2 session
+const kPutOff = Symbol('groundcrew.putOff'); // on a response: its request waits for the parser
 const kHooked = Symbol('groundcrew.hooked');
 
 const { env } = process;
@@ -52,36 +59,40 @@ const complaints = new Set();
 // One line on stderr, once per complaint: a bug of ours must be visible, and must not flood a log.
 function complain(what, error) {
   const line = `groundcrew: preload could not ${what}: ${(error && error.message) || error}\n`;
-  if (complaints.has(line) || complaints.size >= 10) return;
+  if (complaints.has(line) || complaints.size >= COMPLAINTS_MAX) return;
   complaints.add(line);
+  print(line);
+}
+
+function print(text) {
   try {
-    fs.writeSync(2, line);
+    fs.writeSync(2, text);
   } catch {
     // stderr is closed or full: nobody is left to tell, and the app comes first.
   }
 }
 
-function contain(what, run) {
+const contained = (what, run) => function (argument) {
   try {
-    return run();
+    return run.call(this, argument);
   } catch (error) {
     complain(what, error);
     return undefined;
   }
-}
+};
+
+const contain = (what, run) => contained(what, run)();
 
 // ---- The channel to the agent ------------------------------------------------------------------
 
 const channel = { socket: null, open: false, retryMs: RETRY_MS.min, inbox: '', pending: new Map() };
 
-function hello() {
-  const { GROUNDCREW_PROCESS: id, GROUNDCREW_RUN: run } = env;
-  const { pid, version } = process;
-  const runtime = `node ${version}`;
-  return line({ type: 'hello', process: id, run: Number(run), pid, state, runtime });
-}
-
 const line = (message) => `${JSON.stringify(message)}\n`;
+
+const hello = () => line({
+  type: 'hello', process: env.GROUNDCREW_PROCESS, run: Number(env.GROUNDCREW_RUN),
+  pid: process.pid, state, runtime: `node ${process.version}`,
+});
 
 function connect() {
   const socket = net.connect(env.GROUNDCREW_CHANNEL);
@@ -94,7 +105,7 @@ function connect() {
     socket.write(hello(), flush);
     flush();
   });
-  socket.on('data', (text) => contain('read the channel', () => receive(text)));
+  socket.on('data', contained('read the channel', receive));
   socket.on('error', () => {}); // 'close' follows, and retries
   socket.on('close', () => {
     channel.open = false;
@@ -102,7 +113,7 @@ function connect() {
     if (performance.now() - since > RETRY_MS.max) channel.retryMs = RETRY_MS.min;
     const wait = channel.retryMs * (0.5 + Math.random());
     channel.retryMs = Math.min(channel.retryMs * 2, RETRY_MS.max);
-    setTimeout(() => contain('connect to the agent', connect), wait).unref();
+    setTimeout(contained('connect to the agent', connect), wait).unref();
   });
 }
 
@@ -127,13 +138,15 @@ function flush() {
 function sendNow(message) {
   const { socket, open } = channel;
   const fd = socket && socket._handle ? socket._handle.fd : -1;
-  if (fd >= 0 && socket.writableLength === 0) fs.writeSync(fd, (open ? '' : hello()) + line(message));
+  if (!(fd >= 0) || socket.writableLength > 0) return;
+  fs.writeSync(fd, (open ? '' : hello()) + line(message));
 }
 
 function receive(text) {
   const lines = (channel.inbox + text).split('\n');
   channel.inbox = lines.pop();
-  for (const one of lines) obey(one);
+  // One that cannot be obeyed must not take the next ones with it.
+  for (const one of lines) contain('obey the agent', () => obey(one));
   if (channel.inbox.length > LINE_BYTES_MAX) channel.socket.destroy();
 }
 
@@ -214,13 +227,13 @@ const reported = new Set();
 
 function watch(server, wanted) {
   if (wanted.port === port) {
-    // Said before it binds: with the agent on PORT it will hardly succeed, and that is the diagnosis.
+    // Said before it binds: with the agent on PORT it will hardly succeed, and so may never listen.
     if (!holdsSocket || clustered()) elsewhere(port, true);
   } else if (holdsSocket) {
-    server.prependOnceListener('listening', () => {
+    server.prependOnceListener('listening', contained('report a port', () => {
       const address = server.address();
       if (address && address.port) elsewhere(address.port, false);
-    });
+    }));
   }
 }
 
@@ -244,17 +257,16 @@ function take(server, wanted) {
   const shown = { address: host, family: net.isIPv4(host) ? 'IPv4' : 'IPv6', port };
   if (!server[kHooked]) hook(server, shown);
   outliveBalancer(server);
-  server.prependOnceListener('listening', () => {
+  server.prependOnceListener('listening', contained('report the port', () => {
     if (state !== 'starting' || !app) return;
     state = 'listening';
     send('listening', { type: 'listening', port });
-  });
+  }));
   startReports();
 }
 
 function hook(server, shown) {
-  const { emit, close, address } = server;
-  const raw = !speaksHttp(server);
+  const { close, address } = server;
   const listens = () => app !== null && app.server === server && server._handle === app.probe;
   server[kHooked] = true;
   server.address = () => (listens() ? { ...shown } : address.call(server));
@@ -262,33 +274,16 @@ function hook(server, shown) {
     if (listens()) contain('stop accepting', stopServing);
     return close.apply(this, args);
   };
-  // emit is where everything passes: a listener of ours would show in listenerCount, which decides
-  // whether Node treats a request as an upgrade.
-  server.emit = function (name, first, second) {
-    if (observers[name] !== undefined) {
-      const later = observe(name, first, second, raw);
-      if (later) {
-        setImmediate(() => emit.apply(this, arguments));
-        return true;
-      }
-    }
-    return emit.apply(this, arguments);
-  };
-}
-
-// A plain net or tls server: its connections have no responses after which they could be closed.
-function speaksHttp(server) {
-  const { Server: Http } = require('http');
-  return server instanceof Http || server instanceof require('https').Server ||
-    typeof server.updateSettings === 'function'; // http2 does not export its classes
+  observe(server);
 }
 
 // What the app set itself is different from a fresh server's and stays.
 function outliveBalancer(server) {
   if (!('keepAliveTimeout' in server)) return;
   const fresh = new (require('http').Server)();
-  for (const [name, value] of [['keepAliveTimeout', KEEP_ALIVE_MS], ['headersTimeout', HEADERS_MS]]) {
-    if (server[name] === fresh[name] && fresh[name] < value) server[name] = value;
+  const wanted = { keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEADERS_MS };
+  for (const [name, ms] of Object.entries(wanted)) {
+    if (server[name] === fresh[name] && fresh[name] < ms) server[name] = ms;
   }
 }
 
@@ -306,6 +301,8 @@ function accept() {
     acceptor.unref(); // the app's own handle, on the private socket, decides how long it lives
     socketInode = null; // the handle owns the descriptor from here on
     state = 'accepting';
+    requestStart.subscribe(contained('follow a request', requested));
+    responseFinish.subscribe(contained('follow a response', responseFinished));
     if (env.GROUNDCREW_CRASH === 'bleed') process.on('uncaughtException', bleedCrash);
   }
   if (state === 'accepting') send('accepting', { type: 'accepting' });
@@ -339,123 +336,118 @@ function stopServing() {
 
 // ---- Connections and requests ------------------------------------------------------------------
 
+// Observed is only what Node offers for observing, so that no frame of ours is in the app's stacks,
+// and no listener where Node counts them (one for `upgrade` would change what Node does with it).
+
 const connections = new Set(); // those of the shared socket; the agent's probes are never counted
-const counts = { inFlight: 0, websockets: 0 };
+let inFlight = 0;
+// Kept here because channels nobody holds are collected on Node 18, subscribers and all.
+const requestStart = diagnostics('http.server.request.start');
+const responseFinish = diagnostics('http.server.response.finish');
 
 class Connection {
   constructor(socket, raw) {
     this.socket = socket; // the outermost: TLS replaces it
+    this.raw = raw; // of a plain net or tls server, which knows no responses to close after
     this.session = null; // HTTP/2
     this.inFlight = 0;
     this.latest = null; // the response to the newest request
     this.active = 0; // when that came
+    this.began = 0; // when the oldest request in flight came; HTTP/1 answers in order
+    this.pipelined = []; // and those after it
     this.closing = false; // the next response closes it
-    this.detached = raw; // WebSocket and the like: no more requests, only the deadline ends it
-    if (raw) counts.websockets++;
+  }
+
+  // A WebSocket or the like: no more requests, and only the deadline ends it. Node takes the parser
+  // away from a socket that it hands to the app.
+  get detached() {
+    const { parser } = this.socket;
+    return this.session === null && (parser === null || (this.raw && parser === undefined));
   }
 }
 
-// What to do before the app sees an event of its server; true puts the event off by a turn.
-const observers = {
-  __proto__: null,
-  connection(socket, _, raw) {
+const websockets = () => [...connections].filter((one) => one.detached).length;
+
+function observe(server) {
+  const on = (event, listener) => {
+    server.prependListener(event, contained(`follow a ${event}`, listener));
+  };
+  const http2 = typeof server.updateSettings === 'function'; // its classes are not exported
+  const raw = !http2 && !('keepAliveTimeout' in server);
+  on('connection', (socket) => {
     if (arriving === null || socket._handle !== arriving) return;
     const connection = new Connection(socket, raw);
     socket[kConnection] = connection;
     connections.add(connection);
-    socket.on('close', disconnected);
+    socket.on('close', contained('follow a connection', disconnected));
     connectionsChanged();
-  },
-  secureConnection(socket) {
+  });
+  on('secureConnection', (socket) => {
     const connection = socket._parent && socket._parent[kConnection];
     if (!connection) return;
     socket[kConnection] = connection;
     connection.socket = socket;
-  },
-  request: requested,
-  checkContinue: requested,
-  checkExpectation: requested,
-  upgrade: (request, socket) => detach(socket),
-  connect: (request, socket) => detach(socket),
-  session(session) {
-    const connection = session.socket[kConnection];
-    if (connection) connection.session = session;
-    session[kConnection] = connection;
-  },
-  stream(stream) {
-    const connection = stream.session && stream.session[kConnection];
-    if (!connection) return;
-    begin(connection, stream);
-    stream.once('close', streamClosed);
-  },
-};
-
-function observe(name, first, second, raw) {
-  try {
-    return observers[name](first, second, raw);
-  } catch (error) {
-    complain(`follow a ${name}`, error);
-    return false;
+  });
+  if (http2) {
+    on('session', (session) => {
+      const connection = session.socket[kConnection];
+      if (!connection) return;
+      connection.session = session;
+      session[kConnection] = connection;
+      if (connection.closing) closeSession(session);
+    });
+    on('stream', (stream) => {
+      const connection = stream.session && stream.session[kConnection];
+      if (!connection) return;
+      const began = begin(connection);
+      stream.once('close', contained('follow a stream', () => {
+        end(connection, began, (stream.sentHeaders && stream.sentHeaders[':status']) || 0);
+      }));
+    });
   }
 }
 
-function requested(request, response) {
-  if (request.httpVersionMajor > 1) return false; // seen as a stream
-  const connection = request.socket && request.socket[kConnection];
-  // Known already: the app's checkContinue listener emits `request` itself.
-  if (!connection || response[kConnection]) return false;
-  begin(connection, response);
-  connection.latest = response;
-  response.on('finish', responseFinished);
-  if (!connection.closing) return false;
-  closeAfter(connection, response);
-  // Put off until the parser is through with what it has, so that of pipelined requests the last
-  // one's response closes the connection, and not the first one's.
-  return true;
-}
-
-function begin(connection, exchange) {
-  const now = performance.now();
-  exchange[kConnection] = connection;
-  exchange[kBegan] = now;
-  connection.active = now;
-  connection.inFlight++;
-  counts.inFlight++;
-}
-
-function end(exchange, status) {
-  const connection = exchange[kConnection];
-  if (connection.inFlight === 0) return; // its connection went first, and took it along
-  connection.inFlight--;
-  counts.inFlight--;
-  if (status === 0) totals.aborted++;
-  else record(performance.now() - exchange[kBegan], status);
-  if (dying !== null) settle();
-}
-
-function responseFinished() {
-  end(this, this.statusCode);
-}
-
-function streamClosed() {
-  const status = this.sentHeaders && this.sentHeaders[':status'];
-  end(this, status || 0);
-  const { closing, inFlight, session } = this[kConnection];
-  if (closing && inFlight === 0) session.close();
-}
-
-function detach(socket) {
+// Runs for every request, so nothing is hung on requests or responses, which would cost 2 %.
+function requested({ socket, response, request }) {
   const connection = socket[kConnection];
-  if (!connection || connection.detached) return;
-  connection.detached = true;
-  counts.websockets++;
+  if (connection === undefined || request.httpVersionMajor > 1) return;
+  const now = begin(connection);
+  if (connection.inFlight === 1) connection.began = now;
+  else connection.pipelined.push(now);
+  connection.latest = response;
+  if (!connection.closing) return;
+  closeAfter(connection, response);
+  response[kPutOff] = true;
+}
+
+function responseFinished({ socket, response }) {
+  const connection = socket[kConnection];
+  if (connection === undefined) return;
+  const { began } = connection;
+  if (connection.inFlight > 1) connection.began = connection.pipelined.shift();
+  end(connection, began, response.statusCode);
+}
+
+function begin(connection) {
+  connection.active = performance.now();
+  connection.inFlight++;
+  inFlight++;
+  return connection.active;
+}
+
+function end(connection, began, status) {
+  if (connection.inFlight === 0) return; // the connection went first, and took it along
+  connection.inFlight--;
+  inFlight--;
+  if (status > 0) record(performance.now() - began, status);
+  else totals.aborted++;
+  if (dying !== null) settle();
 }
 
 function disconnected() {
   const connection = this[kConnection];
   connections.delete(connection);
-  if (connection.detached) counts.websockets--;
-  counts.inFlight -= connection.inFlight;
+  inFlight -= connection.inFlight;
   totals.aborted += connection.inFlight;
   connection.inFlight = 0;
   connectionsChanged();
@@ -467,12 +459,33 @@ function disconnected() {
 // Never closes an idle connection: the peer may be sending on it. It gets one more response, which
 // says that it is the last.
 function closeSoon(connection) {
-  if (connection.closing) return;
+  const { closing, session, latest } = connection;
+  if (closing) return;
   connection.closing = true;
-  const { session, latest, inFlight } = connection;
-  // The highest stream id makes this a notice: streams on their way are still served.
-  if (session) session.goaway(0, 2 ** 31 - 1);
-  else if (inFlight > 0 && latest && !latest.headersSent) closeAfter(connection, latest);
+  if (session) closeSession(session);
+  else if (connection.inFlight > 0 && latest && !latest.headersSent) closeAfter(connection, latest);
+  if (app && !app.server[kPutOff]) putOffRequests(app.server);
+}
+
+// In two steps, as RFC 9113 (6.8) has it: with the highest stream id GOAWAY is only a notice, and
+// streams on their way are served; after more than a round trip come the true id and the end.
+function closeSession(session) {
+  if (session.destroyed) return;
+  session.goaway(0, 2 ** 31 - 1);
+  setTimeout(contained('close an HTTP/2 session', () => session.close()), NOTICE_MS).unref();
+}
+
+// Requests on closing connections reach the app a turn later, when the parser is through with what
+// it has read: of pipelined requests the last one's response closes, and not the first one's.
+function putOffRequests(server) {
+  const { emit } = server;
+  server[kPutOff] = true;
+  server.emit = function (name, request, response) {
+    if (!response || response[kPutOff] !== true) return emit.apply(this, arguments);
+    response[kPutOff] = false; // a listener for checkContinue emits `request` itself
+    setImmediate(() => emit.apply(this, arguments));
+    return true;
+  };
 }
 
 // Decided when the headers are written, because a pipelined request may have come in between.
@@ -510,9 +523,9 @@ function bleed(withinMs) {
   if (bleeding && deadline >= bleeding.deadline) return;
   if (bleeding) clearTimeout(bleeding.timer);
   // The deadline is kept here, so that it holds when the agent is gone.
-  const timer = setTimeout(() => contain('end the bleed', cut), withinMs).unref();
+  const timer = setTimeout(contained('end the bleed', cut), withinMs).unref();
   const first = !bleeding;
-  bleeding = { deadline, timer, result: null };
+  bleeding = { deadline, timer, lost: { cut: 0, websockets: 0 }, result: null };
   if (first) startBleeding();
   settle();
 }
@@ -528,24 +541,37 @@ function startBleeding() {
 
 function settle() {
   if (state !== 'bleeding') return;
-  if (connections.size === 0 || (dying !== null && counts.inFlight === 0)) drained(0, 0);
+  if (connections.size === 0 || (dying !== null && inFlight === 0)) drained();
 }
 
+// What the deadline finds is told to go, and has a moment to: a WebSocket's client learns from the
+// close frame that nothing it sends from now on arrives, and connects anew.
 function cut() {
-  const { inFlight, websockets } = counts;
+  bleeding.lost = { cut: inFlight, websockets: websockets() };
   const left = [...connections];
-  drained(inFlight, websockets);
-  for (const { socket, detached } of left) {
-    if (detached) socket.destroySoon();
-    else socket.destroy();
-  }
-  setTimeout(() => left.forEach(({ socket }) => socket.destroy()), CLOSE_GRACE_MS).unref();
+  const expire = contained('end the bleed', () => {
+    left.forEach(({ socket }) => socket.destroy());
+    drained();
+  });
+  bleeding.timer = setTimeout(expire, CLOSE_GRACE_MS).unref();
+  for (const one of left) contain('end a connection', () => endConnection(one));
+  settle();
 }
 
-function drained(cutRequests, websockets) {
+function endConnection({ socket, detached, raw }) {
+  if (!detached) return socket.destroy();
+  if (raw) return socket.end();
+  // The library `ws` knows its own socket, and closes it as the protocol wants.
+  const key = Object.getOwnPropertySymbols(socket).find((one) => one.description === 'websocket');
+  if (key && socket[key] && typeof socket[key].close === 'function') return socket[key].close(1001);
+  return socket.end(GOING_AWAY);
+}
+
+function drained() {
+  if (state === 'drained') return;
   clearTimeout(bleeding.timer);
   state = 'drained';
-  bleeding.result = { type: 'drained', cut: cutRequests, websockets };
+  bleeding.result = { type: 'drained', ...bleeding.lost };
   send('drained', bleeding.result);
   if (dying !== null) die();
 }
@@ -559,22 +585,22 @@ function reportCrash(error) {
   const handlers = process.listeners('uncaughtException').filter((one) => one !== bleedCrash);
   if (crashed || handlers.length > 0 || process.hasUncaughtExceptionCaptureCallback()) return;
   crashed = true;
-  const text = String((error && error.stack) || error).split('\n', 1)[0];
-  const message = Buffer.from(text).subarray(0, 500).toString().replace(/\uFFFD+$/, '');
-  sendNow({ type: 'crash', message });
+  // Not error.stack: once that is formatted, V8 forgets where the error was made (see die).
+  const text = Buffer.from(String(error).split('\n', 1)[0]).subarray(0, CRASH_BYTES_MAX);
+  sendNow({ type: 'crash', message: text.toString().replace(/\uFFFD+$/, '') });
 }
 
 // Opt-in: the process dies as it would have, only after the other requests had their answer.
 function bleedCrash(error) {
   if (process.listenerCount('uncaughtException') > 1) return; // the app decides
   if (dying !== null) {
-    complain('ignore a second exception', (error && error.stack) || error);
+    print(`${(error && error.stack) || String(error)}\n`); // the first one is the cause of death
     return;
   }
   dying = { error };
   try {
     if (state === 'drained') die();
-    else bleed(milliseconds(Number(env.GROUNDCREW_CRASH_MS || NaN), 5000));
+    else bleed(milliseconds(parseInt(env.GROUNDCREW_CRASH_MS, 10), CRASH_BLEED_MS_DEFAULT));
     bleeding.timer.ref(); // a process with nothing left to do must not end well
   } catch (problem) {
     complain('bleed after a crash', problem);
@@ -585,8 +611,8 @@ function bleedCrash(error) {
 function die() {
   const { error } = dying;
   process.removeListener('uncaughtException', bleedCrash);
-  // Node prints the source line an exception was thrown from. Thrown again, that would be this file;
-  // as a rejection it is taken from the error's own stack.
+  // Node prints the source line that an exception was thrown from. Thrown again, it would be this
+  // file's; for a rejection it is taken from the error's own stack.
   const native = require('util').types.isNativeError(error);
   if (native && process.listenerCount('unhandledRejection') === 0) Promise.reject(error);
   setImmediate(() => {
@@ -596,7 +622,9 @@ function die() {
 
 // ---- Reports -----------------------------------------------------------------------------------
 
-const totals = { classes: new Uint32Array(6), latency: new Uint32Array(BUCKETS), aborted: 0, any: 0 };
+const totals = {
+  classes: new Uint32Array(6), latency: new Uint32Array(BUCKETS), aborted: 0, any: 0,
+};
 const report = { timer: null, soon: null, at: 0, connections: 0, lag: null };
 
 function record(latencyMs, status) {
@@ -610,11 +638,11 @@ function startReports() {
   if (report.timer) return;
   report.at = performance.now();
   report.lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
-  report.timer = setInterval(() => contain('report', tick), REPORT_MS.busy).unref();
+  report.timer = setInterval(contained('report', tick), REPORT_MS.busy).unref();
 }
 
 function tick() {
-  const busy = totals.any + totals.aborted + counts.inFlight + connections.size > 0;
+  const busy = totals.any + totals.aborted + inFlight + connections.size > 0;
   if (!busy) report.lag.disable(); // fifty wake-ups a second, for nothing
   if (busy || performance.now() - report.at >= REPORT_MS.idle - REPORT_MS.busy / 2) sendStats();
 }
@@ -625,10 +653,10 @@ function connectionsChanged() {
   if (report.soon) return;
   const change = Math.abs(connections.size - report.connections);
   if (change < 2 || (change <= 4 && change <= report.connections / 10)) return;
-  report.soon = setTimeout(() => {
+  report.soon = setTimeout(contained('report', () => {
     report.soon = null;
-    contain('report', sendStats);
-  }, REPORT_MS.debounce).unref();
+    sendStats();
+  }), REPORT_MS.debounce).unref();
 }
 
 // With nobody to read it everything goes on adding up, and is told later with its true interval.
@@ -645,7 +673,7 @@ function sendStats() {
   });
   send('stats', {
     type: 'stats', interval_ms: Math.round(now - report.at), status, latency,
-    in_flight: counts.inFlight, connections: connections.size, websockets: counts.websockets,
+    in_flight: inFlight, connections: connections.size, websockets: websockets(),
     aborted: totals.aborted, lag_p50_us: lagUs(50), lag_p99_us: lagUs(99),
     heap_bytes: process.memoryUsage().heapUsed,
   });
@@ -672,9 +700,7 @@ function start() {
     const stat = fs.fstatSync(SOCKET_FD);
     if (stat.isSocket()) socketInode = stat.ino;
     else complain('use fd 3', 'it is not a socket');
-    process.on('uncaughtExceptionMonitor', (error) => {
-      contain('report a crash', () => reportCrash(error));
-    });
+    process.on('uncaughtExceptionMonitor', contained('report a crash', reportCrash));
     connect();
   }
   net.Server.prototype.listen = listen;

@@ -1,4 +1,5 @@
-//! What the tests of this feature share: directories, sources in directories, releases made by hand.
+//! What the tests of this feature share: directories, sources in directories, releases made by
+//! hand.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::s3::PutIf;
 use crate::fsx;
-use crate::source_url::SourceUrl;
 
 use super::channel::{Channel, SCHEMA, Target, read_channel};
 use super::fetch::{FetchError, FetchLimits, FetchProgress, Fetched, fetch};
@@ -25,6 +25,7 @@ use super::promote::promote;
 use super::publish::{Publication, PublishError, Published, publish};
 use super::source::{Key, Source};
 use super::store::Store;
+use crate::source_url::SourceUrl;
 
 pub(super) const RELEASE_TOML: &str = "[tier.web]\ncommand = [\"node\", \"app.js\"]\n";
 

@@ -7,6 +7,7 @@ use groundcrew_core::types::{Exit, ProcessId, Run};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Mutex;
 
 use super::cgroup::Group;
 use super::record::Identity;
@@ -23,6 +24,9 @@ pub(super) struct Process {
     since: Option<u64>,
     memory_max: Option<u64>,
     oom_kills_before: u64,
+    /// Held by whoever kills what belongs to it; `true` once nothing of it is left. Afterwards its
+    /// id may be started again, with the same marker and control group, which must not be killed.
+    pub(super) over: Mutex<bool>,
 }
 
 impl Process {
@@ -38,7 +42,8 @@ impl Process {
         // SAFETY: an OwnedFd holds an open descriptor, and this one is never replaced or closed
         // while the AsyncFd owns it: only shared references to it are given out.
         let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
-        Ok(Self { id, run, identity, pidfd, group, since: None, memory_max, oom_kills_before })
+        let (since, over) = (None, Mutex::new(false));
+        Ok(Self { id, run, identity, pidfd, group, since, memory_max, oom_kills_before, over })
     }
 
     /// The agent saw it start, so nothing that belongs to it is older.

@@ -147,7 +147,11 @@ fn remove_group(directory: &Utf8Path) {
     }
     let kill = fs::OpenOptions::new().write(true).open(directory.join("cgroup.kill"));
     drop(kill.and_then(|mut file| file.write_all(b"1")));
-    drop(fs::remove_dir(directory));
+    // What was killed just now is not gone at once.
+    let started = clock();
+    while fs::remove_dir(directory).is_err() && started.elapsed() < Duration::from_secs(2) {
+        std::thread::yield_now();
+    }
 }
 
 fn write(path: &Utf8Path, bytes: &[u8]) {

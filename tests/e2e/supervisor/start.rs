@@ -102,8 +102,7 @@ async fn a_process_has_the_socket_at_3_and_no_other_file() {
     request.socket = Some(socket.try_clone().unwrap());
     let pid = agent.start(request).await;
     assert_eq!(host.printed("web.1.1", "1 web ").await, format!("{pid} {pid}"));
-    let files = files(pid);
-    assert_eq!(files.len(), 4, "{files:?}");
+    let files = files(pid, 4).await;
     assert_eq!((files[0].as_str(), files[1].as_str()), ("/dev/null", host.out("web.1.1").as_str()));
     assert!(files[3].starts_with("socket:["), "{files:?}");
 
@@ -118,19 +117,22 @@ async fn a_process_has_the_socket_at_3_and_no_other_file() {
     let without = host.request("web.1.2", 1, &sh("env; echo end; exec sleep 1000"));
     let pid = agent.start(without).await;
     host.printed("web.1.2", "end").await;
-    assert_eq!(self::files(pid).len(), 3);
+    self::files(pid, 3).await;
     assert!(!fs::read_to_string(host.out("web.1.2")).unwrap().contains("LISTEN_"));
     agent.kill("web.1.2").await;
 }
 
-/// What a process has open, by number.
-fn files(pid: Pid) -> Vec<String> {
-    let path = |n: usize| fs::read_link(format!("/proc/{pid}/fd/{n}"));
-    let files =
-        (0..100).map_while(|n| Some(path(n).ok()?.to_str()?.to_owned())).collect::<Vec<_>>();
-    let all = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    assert_eq!(files.len(), all, "no gaps");
-    files
+/// What a process has open, by number: `count` files, once its libraries are loaded.
+async fn files(pid: Pid, count: usize) -> Vec<String> {
+    let link = |n: usize| {
+        fs::read_link(format!("/proc/{pid}/fd/{n}")).ok()?.into_os_string().into_string().ok()
+    };
+    until(&format!("pid {pid} has {count} files open"), || {
+        let all = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        let files: Vec<String> = (0..count).map_while(link).collect();
+        (all == count && files.len() == count).then_some(files)
+    })
+    .await
 }
 
 /// Accepts one connection and answers it.
@@ -205,7 +207,8 @@ async fn a_second_start_of_a_living_id_is_refused() {
         panic!("{refused:?}")
     };
     assert_eq!(reason, "web.1.1 is running already");
-    assert!(lives(pid) && usage::of(pid).unwrap().rss_bytes > 0);
+    assert!(lives(pid));
+    until("it uses memory", || (usage::of(pid).unwrap().rss_bytes > 0).then_some(())).await;
     agent.kill("web.1.1").await;
     assert!(!agent.supervisor.kill(&"web.1.1".parse().unwrap()), "there is nothing to kill");
 }

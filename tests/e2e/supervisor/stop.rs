@@ -1,5 +1,7 @@
 //! No orphan, ever.
 
+use nix::sys::signal::SIGKILL;
+
 use super::*;
 
 /// Grandchildren that try to get away: own session, ignored signals, no environment.
@@ -56,19 +58,39 @@ async fn an_end_leaves_no_orphan_without_one() {
 }
 
 #[tokio::test]
+async fn a_late_kill_does_not_reach_the_next_run() {
+    for groups in [true, false] {
+        let host = Host::new(groups);
+        let mut agent = host.agent();
+        let id: ProcessId = "web.1.1".parse().unwrap();
+        for run in 0..20 {
+            let pid = agent.start(host.request("web.1.1", 2 * run, &["sleep", "1000"])).await;
+            // It ends by itself while it is being killed, twice.
+            assert!(agent.supervisor.kill(&id) && agent.supervisor.kill(&id));
+            // It may have ended already.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), SIGKILL);
+            agent.exit().await;
+            let next = host.request("web.1.1", 2 * run + 1, &sh("sleep 0.01; exit 7"));
+            assert_eq!(agent.run(next).await, (Exit::Code(7), None));
+        }
+    }
+}
+
+/// Fifty shells that fork without end; each has one child at a time, so the host survives it.
+#[tokio::test]
 async fn a_fork_bomb_is_killed_whole() {
-    let host = Host::new(true);
-    let mut agent = host.agent();
-    // Bounded by its own tasks, so that it is only dangerous to itself: 200 that keep forking.
-    let bomb = "f() { sleep 0.01; f & f; }; i=0; ulimit -u 4000; \
-        while [ $i -lt 50 ]; do (while :; do sleep 0.02 & wait; done) & i=$((i+1)); done; \
-        echo ready; wait";
-    let pid = agent.start(host.request("web.1.1", 1, &sh(bomb))).await;
-    host.printed("web.1.1", "ready").await;
-    assert_eq!(agent.kill("web.1.1").await, Exit::Signal("SIGKILL".to_owned()));
-    let session =
-        |other: &Pid| procfs::stat(*other).is_ok_and(|s| s.session == pid && !s.is_dead());
-    assert_eq!(procfs::pids().unwrap().into_iter().filter(session).count(), 0);
+    for groups in [true, false] {
+        let host = Host::new(groups);
+        let mut agent = host.agent();
+        let bomb = "i=0; while [ $i -lt 50 ]; do i=$((i+1)); \
+            (while :; do sleep 0.02 & wait; done) & done; echo ready; wait";
+        let pid = agent.start(host.request("web.1.1", 1, &sh(bomb))).await;
+        host.printed("web.1.1", "ready").await;
+        assert_eq!(agent.kill("web.1.1").await, Exit::Signal("SIGKILL".to_owned()));
+        let of_session =
+            |other: &Pid| procfs::stat(*other).is_ok_and(|s| s.session == pid && !s.is_dead());
+        assert_eq!(procfs::pids().unwrap().into_iter().filter(of_session).count(), 0);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ const { once } = require('events');
 
 const port = process.env.PORT;
 const server = http.createServer((req, res) => res.end('hello'));
-const up = (how) => console.log(`up ${how} ${server.listening} ${JSON.stringify(server.address())}`);
+const up = (how) => {
+  console.log(`up ${how} ${server.listening} ${JSON.stringify(server.address())}`);
+};
 const ways = {
   number: () => server.listen(Number(port), () => up('number')),
   text: () => server.listen(port, () => up('text')),
@@ -68,7 +70,7 @@ const ways = {
   cluster: () => {
     const cluster = require('cluster');
     if (cluster.isPrimary) cluster.fork().on('exit', (code) => console.log(`up worker ${code}`));
-    else server.on('error', (error) => process.exit(error.code === 'EADDRINUSE' ? 9 : 1)).listen(port);
+    else server.on('error', ({ code }) => process.exit(code === 'EADDRINUSE' ? 9 : 1)).listen(port);
   },
 };
 ways[process.argv[2]]();

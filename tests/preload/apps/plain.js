@@ -8,7 +8,10 @@ const server = http.createServer((req, res) => {
   const ms = Number(url.searchParams.get('ms') || 0);
   const routes = {
     '/pid': () => res.end(String(process.pid)),
-    '/slow': () => setTimeout(() => res.end('slow'), ms),
+    '/slow': () => {
+      if (url.searchParams.has('say')) console.log('slow begun');
+      setTimeout(() => res.end('slow'), ms);
+    },
     '/status': () => {
       res.statusCode = Number(url.searchParams.get('code'));
       res.end();

@@ -44,7 +44,10 @@ impl Worker {
             let message = format!("{}-{count}", self.number);
             let started = Instant::now();
             let echoed = self.echo(&mut connection, &message);
-            timeout(self.within, echoed).await.unwrap_or(Err(Failure::TimedOut))?;
+            let end = timeout(self.within, echoed).await.unwrap_or(Err(Failure::TimedOut))?;
+            if let Some(end) = end {
+                return Ok(end);
+            }
             self.note_ok(started.elapsed());
             tokio::select! {
                 () = sleep(BETWEEN_MESSAGES) => {}
@@ -65,14 +68,23 @@ impl Worker {
         Ok(connection)
     }
 
-    async fn echo(&self, connection: &mut Connection, message: &str) -> Result<(), Failure> {
+    /// A close frame that crosses the message is an orderly end: by RFC 6455 the client knows that
+    /// the message did not arrive, and sends it again on its next connection.
+    async fn echo(
+        &self,
+        connection: &mut Connection,
+        message: &str,
+    ) -> Result<Option<End>, Failure> {
         let lost = |_| Failure::MessageLost;
         connection.stream.write_all(&text_frame(message)).await.map_err(lost)?;
         loop {
             match take_frame(&mut connection.received) {
-                Some((Opcode::Text, payload)) if payload == message.as_bytes() => return Ok(()),
+                Some((Opcode::Text, payload)) if payload == message.as_bytes() => return Ok(None),
                 Some((Opcode::Text, _)) => return Err(Failure::Body),
-                Some((Opcode::Close, _)) => return Err(Failure::MessageLost),
+                Some((Opcode::Close, _)) => {
+                    drop(connection.stream.write_all(&close_frame()).await);
+                    return Ok(Some(End::Closed));
+                }
                 Some((Opcode::Other(_), _)) => {}
                 None => {
                     if connection.stream.read_buf(&mut connection.received).await.map_err(lost)?
