@@ -13,6 +13,7 @@
 
 mod channel;
 mod cutover;
+mod demo;
 mod harness;
 mod supervisor;
 mod tidy;

@@ -44,7 +44,8 @@ fn every_life_keeps_the_invariants_and_ends_well() {
                 steps += world.counts.steps;
             }
             Err(_) => panic!(
-                "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim -- --nocapture"
+                "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim \
+                 -- --nocapture"
             ),
         }
     }
