@@ -11,8 +11,11 @@
     reason = "a test starts processes and waits for them, and panics when its world is not there"
 )]
 
+mod bad_releases;
 mod channel;
 mod cutover;
 mod harness;
+mod supervision;
 mod supervisor;
+mod survival;
 mod tidy;
