@@ -59,7 +59,9 @@ fn what_does_not_become_ready_never_gets_a_request() {
         web("never-listens").app("BOOT", "hang"),
         &["never listened on PORT", "process.env.PORT", "name the program itself"],
     );
-    check(web("elsewhere").app("BOOT", "elsewhere"), &["never listened on PORT", &elsewhere]);
+    // One process: a second one would find the other port taken.
+    let elsewhere_release = web("elsewhere").app("BOOT", "elsewhere").set("tier.web.processes", 1);
+    check(elsewhere_release, &["never listened on PORT", &elsewhere]);
     check(web("never-ready").app("HEALTH", "fail"), &["not ready within 2s", "503"]);
     check(
         web("wrapper")

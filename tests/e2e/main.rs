@@ -15,6 +15,7 @@ mod bad_releases;
 mod channel;
 mod cutover;
 mod harness;
+mod logs_cli;
 mod sources;
 mod supervision;
 mod supervisor;

@@ -226,10 +226,15 @@ impl<'a> Agent<'a> {
     /// The processes of a tier, those of an old generation included.
     #[track_caller]
     pub fn processes(&self, tier: &str) -> Vec<TierProcess> {
-        let status = self.status().expect("no status");
+        self.try_processes(tier).expect("no status")
+    }
+
+    fn try_processes(&self, tier: &str) -> Result<Vec<TierProcess>, String> {
+        let status = self.status()?;
         let tiers = status["tiers"].as_array().expect("tiers");
-        let tier = tiers.iter().find(|known| known["name"] == tier).expect("no such tier");
-        tier["processes"].as_array().expect("processes").iter().map(TierProcess::read).collect()
+        let tier = tiers.iter().find(|known| known["name"] == tier).ok_or("no such tier")?;
+        let processes = tier["processes"].as_array().expect("processes");
+        Ok(processes.iter().map(TierProcess::read).collect())
     }
 
     /// Waits until only one generation of a tier is left, all of it accepting, and answers it.
@@ -237,9 +242,13 @@ impl<'a> Agent<'a> {
     pub fn wait_for_one_generation(&self, tier: &str, processes: usize) -> Vec<TierProcess> {
         let what = format!("{processes} processes of {tier} accept and no other is left");
         wait_until(Duration::from_secs(30), &what, || {
-            let found = self.processes(tier);
+            let found = self.try_processes(tier)?;
             let accepting = found.iter().all(|process| process.state == "accepting");
-            if accepting && found.len() == processes { Ok(found) } else { Err(found) }
+            if accepting && found.len() == processes {
+                Ok(found)
+            } else {
+                Err(format!("{found:#?}"))
+            }
         })
     }
 
