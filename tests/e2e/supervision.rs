@@ -162,7 +162,7 @@ fn with_crash_bleed_only_the_request_that_crashed_is_lost() {
     load.wait_for_answers(100);
     let address = format!("127.0.0.1:{}", world.port);
     http_client::get(&address, "/crash").unwrap_err();
-    let (_, said) = agent.wait_for_event("exited with code 7");
+    let (_, said) = agent.wait_for_event("exited with code 1");
     assert!(said.contains("asked to crash"), "{said}");
     agent.wait_for_one_generation("web", 2);
     load.wait_for_answers(100);
