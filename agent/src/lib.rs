@@ -15,6 +15,7 @@ pub mod errors;
 pub mod fsx;
 pub mod handoff;
 pub mod logs;
+pub mod memory;
 pub mod procfs;
 pub mod releases;
 pub mod runtime;
@@ -28,5 +29,6 @@ pub fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == supervisor::shim::SUBCOMMAND) {
         return supervisor::shim::exec(arguments);
     }
+    memory::give_back_what_is_freed();
     cli::main()
 }

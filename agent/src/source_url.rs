@@ -31,7 +31,8 @@ pub struct SourceUrlError {
     why: &'static str,
 }
 
-/// Bytes of a URL. S3 takes keys of 1,024 bytes; the longest name below a prefix needs less than 200.
+/// Bytes of a URL. S3 takes keys of 1,024 bytes; the longest name below a prefix needs less than
+/// 200.
 const URL_BYTES_MAX: usize = 800;
 
 impl FromStr for SourceUrl {

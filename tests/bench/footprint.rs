@@ -1,5 +1,5 @@
-//! What the agent itself costs, idle and while its app is under load, and how long a killed process is
-//! missed beyond Node's own start.
+//! What the agent itself costs, idle and while its app is under load, and how long a killed process
+//! is missed beyond Node's own start.
 //!
 //!     scripts/bench footprint [--seconds 60] [--rounds 5]
 
@@ -103,8 +103,8 @@ fn start_alone() -> Duration {
     BareApp::start(&Release::web("v1", 0), &[]).start_took
 }
 
-/// From the SIGKILL of a tier's only process to the next answer. The socket is the agent's: the request
-/// waits in its queue, so nothing needs to be asked twice.
+/// From the SIGKILL of a tier's only process to the next answer. The socket is the agent's: the
+/// request waits in its queue, so nothing needs to be asked twice.
 fn miss_a_killed_process() -> Duration {
     let world = World::new();
     world.release(&Release::web("v1", world.port).set("tier.web.processes", 1));

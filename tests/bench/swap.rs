@@ -1,4 +1,5 @@
-//! Swaps under load of every kind: requests, failures, and what a swap costs at the 99th percentile.
+//! Swaps under load of every kind: requests, failures, and what a swap costs at the 99th
+//! percentile.
 //!
 //!     scripts/bench swap [--swaps 100] [--baseline-seconds 20]
 //!

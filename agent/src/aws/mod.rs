@@ -1,4 +1,5 @@
-//! AWS behind plain structs: the only place that names a type of an `aws-sdk-*` or `aws-smithy-*` crate.
+//! AWS behind plain structs: the only place that names a type of an `aws-sdk-*` or `aws-smithy-*`
+//! crate.
 //!
 //! Every client has explicit timeouts and a bounded number of attempts. Endpoints follow
 //! `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`. Nothing here decides anything.
@@ -23,7 +24,8 @@ const OPERATION_WITHIN: Duration = Duration::from_mins(1);
 const ATTEMPTS_MAX: u32 = 3;
 /// The longest pause between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Where requests go when an endpoint override is set and nobody named a region: emulators take any.
+/// Where requests go when an endpoint override is set and nobody named a region: emulators take
+/// any.
 const REGION_OF_OVERRIDES: &str = "us-east-1";
 
 /// What all clients share: credentials, region, endpoint, timeouts, TLS.

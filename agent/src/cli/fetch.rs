@@ -24,7 +24,7 @@ pub async fn run(args: FetchArgs) -> anyhow::Result<u8> {
     let (progress, _) = watch::channel(FetchProgress::default());
     let (target, limits) = (channel.target(), FetchLimits::default());
     let work = fetch(&source, &store, &target, &limits, progress, &cancel);
-    let mut work = std::pin::pin!(work);
+    let mut work = Box::pin(work);
     let fetched = tokio::select! {
         fetched = &mut work => fetched?,
         interrupted = tokio::signal::ctrl_c() => {

@@ -28,7 +28,7 @@ pub async fn run(args: PublishArgs) -> anyhow::Result<u8> {
         let shown = bar.clone();
         let progress = Arc::new(move |progress| show(&shown, progress));
         let work = publish(&source, publication, &validate, progress, &cancel);
-        let mut work = std::pin::pin!(work);
+        let mut work = Box::pin(work);
         tokio::select! {
             published = &mut work => published,
             interrupted = tokio::signal::ctrl_c() => {

@@ -66,7 +66,7 @@ fn bad_release(text: &str) -> String {
 fn the_usual_host_file() {
     let config = host::parse("groundcrew.toml", HOST).unwrap();
     assert_eq!(config.environment.as_str(), "production");
-    assert_eq!(config.source.as_str(), "s3://acme-releases/shop");
+    assert_eq!(config.source.to_string(), "s3://acme-releases/shop");
     assert_eq!(config.tiers.as_ref().unwrap().len(), 1);
     assert_eq!(config.poll_interval, Duration::from_secs(10));
     assert_eq!((config.releases.keep, config.releases.disk_max), (3, 10 << 30));

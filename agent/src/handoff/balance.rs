@@ -75,7 +75,8 @@ impl Balancer {
             self.0.remove(tier);
             return orders;
         };
-        // What was let go may come back unevenly; an order that left nearly all of it has not helped.
+        // What was let go may come back unevenly; an order that left nearly all of it has not
+        // helped.
         let length = match paused {
             Some(pause) if u64::from(surplus) * 10 > u64::from(pause.surplus) * 9 => {
                 (pause.length * 2).min(HOLD_OFF_MAX)

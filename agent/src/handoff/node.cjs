@@ -36,8 +36,7 @@ const LAG_RESOLUTION_MS = 20;
 const KEEP_ALIVE_MS = 75000;
 const HEADERS_MS = 76000;
 
-const kConnection = Symbol('groundcrew.connection'); // on a socket, a response, an HTTP/2 session
-const kBegan = Symbol('groundcrew.began'); // on a response or stream: when it was asked for
+const kConnection = Symbol('groundcrew.connection'); // on a socket or HTTP/2 session
 const kPutOff = Symbol('groundcrew.putOff'); // on a response: its request waits for the parser
 const kHooked = Symbol('groundcrew.hooked');
 
@@ -354,6 +353,8 @@ class Connection {
     this.inFlight = 0;
     this.latest = null; // the response to the newest request
     this.active = 0; // when that came
+    this.began = 0; // when the oldest request in flight came; HTTP/1 answers in order
+    this.pipelined = []; // and those after it
     this.closing = false; // the next response closes it
   }
 
@@ -398,47 +399,49 @@ function observe(server) {
     on('stream', (stream) => {
       const connection = stream.session && stream.session[kConnection];
       if (!connection) return;
-      begin(connection, stream);
-      stream.once('close', contained('follow a stream', streamClosed));
+      const began = begin(connection);
+      stream.once('close', contained('follow a stream', () => {
+        end(connection, began, (stream.sentHeaders && stream.sentHeaders[':status']) || 0);
+      }));
     });
   }
 }
 
+// Runs for every request, so nothing is hung on requests or responses, which would cost 2 %.
 function requested({ socket, response, request }) {
   const connection = socket[kConnection];
   if (connection === undefined || request.httpVersionMajor > 1) return;
-  begin(connection, response);
+  const now = begin(connection);
+  if (connection.inFlight === 1) connection.began = now;
+  else connection.pipelined.push(now);
   connection.latest = response;
   if (!connection.closing) return;
   closeAfter(connection, response);
   response[kPutOff] = true;
 }
 
-function responseFinished({ response }) {
-  if (response[kConnection] !== undefined) end(response, response.statusCode);
+function responseFinished({ socket, response }) {
+  const connection = socket[kConnection];
+  if (connection === undefined) return;
+  const { began } = connection;
+  if (connection.inFlight > 1) connection.began = connection.pipelined.shift();
+  end(connection, began, response.statusCode);
 }
 
-function begin(connection, exchange) {
-  const now = performance.now();
-  exchange[kConnection] = connection;
-  exchange[kBegan] = now;
-  connection.active = now;
+function begin(connection) {
+  connection.active = performance.now();
   connection.inFlight++;
   inFlight++;
+  return connection.active;
 }
 
-function end(exchange, status) {
-  const connection = exchange[kConnection];
-  if (connection.inFlight === 0) return; // its connection went first, and took it along
+function end(connection, began, status) {
+  if (connection.inFlight === 0) return; // the connection went first, and took it along
   connection.inFlight--;
   inFlight--;
-  if (status > 0) record(performance.now() - exchange[kBegan], status);
+  if (status > 0) record(performance.now() - began, status);
   else totals.aborted++;
   if (dying !== null) settle();
-}
-
-function streamClosed() {
-  end(this, (this.sentHeaders && this.sentHeaders[':status']) || 0);
 }
 
 function disconnected() {

@@ -4,19 +4,19 @@
 //! Newline-delimited JSON over the unix stream socket `$GROUNDCREW_CHANNEL`, one message a line, at
 //! most [`LINE_BYTES_MAX`] bytes. Both sides ignore types and fields they do not know. The process
 //! is the client: it reconnects for as long as it lives (50 ms, doubling to 2 s, with jitter), says
-//! `hello` first with its true state, and never waits for the agent. The agent knows who speaks from
-//! the kernel (`SO_PEERCRED`), not from what is said.
+//! `hello` first with its true state, and never waits for the agent. The agent knows who speaks
+//! from the kernel (`SO_PEERCRED`), not from what is said.
 //!
 //! The environment that goes with it:
 //!
 //! | variable | |
 //! |---|---|
-//! | `GROUNDCREW_PROCESS`, `GROUNDCREW_RUN`, `GROUNDCREW_RELEASE` | `web.17.1`, the count of its starts, `v42` |
-//! | `GROUNDCREW_CHANNEL`, `GROUNDCREW_PROBE` | the channel's socket; where the process opens its probe socket |
-//! | `GROUNDCREW_CRASH` | `exit` or `bleed` |
-//! | `PORT`, `TMPDIR` | the tier's port, the process's own directory |
-//! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` | sd_listen_fds(3): fd 3 is the listening socket |
-//! | `NODE_OPTIONS` | `--require` of the preload, behind what was there |
+//! | `GROUNDCREW_PROCESS`, `GROUNDCREW_RUN`, `GROUNDCREW_RELEASE` | `web.17.1`, the count of its
+//! starts, `v42` | | `GROUNDCREW_CHANNEL`, `GROUNDCREW_PROBE` | the channel's socket; where the
+//! process opens its probe socket | | `GROUNDCREW_CRASH` | `exit` or `bleed` | | `PORT`, `TMPDIR` |
+//! the tier's port, the process's own directory | | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` |
+//! sd_listen_fds(3): fd 3 is the listening socket | | `NODE_OPTIONS` | `--require` of the preload,
+//! behind what was there |
 //!
 //! Children inherit the variables; `LISTEN_PID` and fd 3 are right in the process itself alone.
 

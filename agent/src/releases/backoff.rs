@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// The pause before attempt `attempt` (counts from 1): random, up to `first` doubled each time, at most `max`.
+/// The pause before attempt `attempt` (counts from 1): random, up to `first` doubled each time, at
+/// most `max`.
 #[must_use]
 pub fn pause(attempt: u32, first: Duration, max: Duration) -> Duration {
     let ceiling = first.saturating_mul(1_u32 << attempt.saturating_sub(1).min(20)).min(max);

@@ -1,4 +1,5 @@
-//! Which release an environment should run: the document `channels/<environment>.json`, and reading it.
+//! Which release an environment should run: the document `channels/<environment>.json`, and reading
+//! it.
 
 use groundcrew_core::limits;
 use groundcrew_core::types::{Digest, Environment, ReleaseRef, Version};
@@ -176,8 +177,8 @@ impl Channel {
         Ok(channel)
     }
 
-    /// The release that ran before the current one: a rollback is undone by going further back, not by
-    /// returning to what was rolled back.
+    /// The release that ran before the current one: a rollback is undone by going further back, not
+    /// by returning to what was rolled back.
     #[must_use]
     pub fn release_before(&self) -> Option<&ReleaseRef> {
         let mut line: Vec<&ReleaseRef> = Vec::new();

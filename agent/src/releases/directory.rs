@@ -1,7 +1,9 @@
-//! A source in a directory, with the conditional semantics of S3: for tests, demos and shared disks.
+//! A source in a directory, with the conditional semantics of S3: for tests, demos and shared
+//! disks.
 //!
-//! A document's etag is the SHA-256 of its content. An artifact's etag (from `head`, for ranges) is its
-//! inode, size and time: artifacts are only ever replaced whole, and may be too large to hash for a range.
+//! A document's etag is the SHA-256 of its content. An artifact's etag (from `head`, for ranges) is
+//! its inode, size and time: artifacts are only ever replaced whole, and may be too large to hash
+//! for a range.
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};

@@ -9,8 +9,9 @@ use super::manifest::Git;
 /// Symbolic references followed at most; git itself stops at five.
 const HOPS_MAX: usize = 5;
 
-/// The commit checked out in the work tree that `directory` lies in. `None` when there is none, or when
-/// git keeps its references in another way than files: a release without a commit is still a release.
+/// The commit checked out in the work tree that `directory` lies in. `None` when there is none, or
+/// when git keeps its references in another way than files: a release without a commit is still a
+/// release.
 #[must_use]
 pub fn commit_of(directory: &Utf8Path) -> Option<Git> {
     let directory = directory.canonicalize_utf8().ok()?;

@@ -1,7 +1,9 @@
-//! What a release consists of: the document `releases/<version>.json`, parsed into a form that cannot be wrong.
+//! What a release consists of: the document `releases/<version>.json`, parsed into a form that
+//! cannot be wrong.
 //!
 //! The chain of trust is channel -> manifest -> frames and files: a channel names the digest of the
-//! manifest's bytes, the manifest names the digest of each part of the artifact. Nothing here does IO.
+//! manifest's bytes, the manifest names the digest of each part of the artifact. Nothing here does
+//! IO.
 
 use std::ops::{Deref, Range};
 
@@ -17,13 +19,14 @@ pub const SCHEMA: u32 = 1;
 /// The file every release has at its root.
 pub const RELEASE_TOML: &str = "release.toml";
 
-/// Bytes a tar stream may spend on one entry beside its content: a header, padding, and a name and a
-/// link target of the longest kind, each with a header of its own.
+/// Bytes a tar stream may spend on one entry beside its content: a header, padding, and a name and
+/// a link target of the longest kind, each with a header of its own.
 const TAR_OVERHEAD_PER_ENTRY_MAX: u64 = 512 + 511 + 2 * (512 + 4096 + 512);
 /// Bytes at the end of a tar stream: two empty blocks, or padding to a record of 20 blocks.
 const TAR_END_MAX: u64 = 2 * 20 * 512;
 
-/// What a manifest says. Fields unknown to this agent are left alone, so that newer publishers may add some.
+/// What a manifest says. Fields unknown to this agent are left alone, so that newer publishers may
+/// add some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
     /// [`SCHEMA`].

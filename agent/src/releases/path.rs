@@ -81,8 +81,8 @@ impl FromStr for ReleasePath {
 impl LinkTarget {
     /// Checks where a symlink at `link` points to.
     ///
-    /// `..` is taken only at the start: the directories above a link are real ones, so leading `..` are
-    /// counted exactly, while one behind a name could climb out through another symlink.
+    /// `..` is taken only at the start: the directories above a link are real ones, so leading `..`
+    /// are counted exactly, while one behind a name could climb out through another symlink.
     pub fn new(link: &ReleasePath, target: &str) -> Result<Self, PathError> {
         check_text(target)?;
         let mut climbed = 0;

@@ -1,4 +1,5 @@
-//! Puts a release into a source: pack, upload the artifact by digest, write the manifest by version.
+//! Puts a release into a source: pack, upload the artifact by digest, write the manifest by
+//! version.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,8 +7,8 @@
 //! <state_dir>/trash/                   removed releases, deleted slowly
 //! ```
 //!
-//! A release is visible only under `releases/`, and gets there by one rename of a verified directory. The
-//! store decides nothing: what is kept and what is removed is told to it.
+//! A release is visible only under `releases/`, and gets there by one rename of a verified
+//! directory. The store decides nothing: what is kept and what is removed is told to it.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -64,7 +64,8 @@ pub enum StoreError {
     Busy(Utf8PathBuf),
 }
 
-/// Held by the one who may write into `staging` and `releases`. The kernel releases it with its owner.
+/// Held by the one who may write into `staging` and `releases`. The kernel releases it with its
+/// owner.
 #[derive(Debug)]
 pub struct FetchLock {
     _file: File,
@@ -153,8 +154,8 @@ impl Store {
         Ok(())
     }
 
-    /// Bytes the releases take on disk; a file shared by several is counted once. Walks all of them:
-    /// call it off the event loop.
+    /// Bytes the releases take on disk; a file shared by several is counted once. Walks all of
+    /// them: call it off the event loop.
     pub fn disk_usage(&self) -> Result<u64, StoreError> {
         let mut seen = HashSet::new();
         let mut bytes = 0;
@@ -177,7 +178,8 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Deletes what was removed, a few files at a time. Ends early, and without harm, when cancelled.
+    /// Deletes what was removed, a few files at a time. Ends early, and without harm, when
+    /// cancelled.
     pub async fn empty_trash(&self, cancel: &CancellationToken) -> Result<(), StoreError> {
         loop {
             let trash = self.trash();
@@ -210,8 +212,8 @@ impl Store {
         }
     }
 
-    /// Where a release is put together. Named by the manifest's digest: what is found there after an
-    /// interruption was written for this very list of files.
+    /// Where a release is put together. Named by the manifest's digest: what is found there after
+    /// an interruption was written for this very list of files.
     pub(super) fn staging_path(&self, manifest_digest: &Digest) -> Utf8PathBuf {
         self.staging().join(manifest_digest.to_string())
     }

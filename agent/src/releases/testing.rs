@@ -1,4 +1,5 @@
-//! What the tests of this feature share: directories, sources in directories, releases made by hand.
+//! What the tests of this feature share: directories, sources in directories, releases made by
+//! hand.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use groundcrew_core::types::{Digest, Environment, ReleaseRef, Version};
+use groundcrew_core::types::{Digest, Environment, ReleaseRef};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use super::promote::promote;
 use super::publish::{Publication, PublishError, Published, publish};
 use super::source::{Key, Source};
 use super::store::Store;
-use super::url::SourceUrl;
+use crate::source_url::SourceUrl;
 
 pub(super) const RELEASE_TOML: &str = "[tier.web]\ncommand = [\"node\", \"app.js\"]\n";
 

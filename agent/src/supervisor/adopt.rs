@@ -1,5 +1,5 @@
-//! Finds, at the start of the agent, what the agent before it left running. The truth is the host: a
-//! record helps to tell processes apart, and never makes one exist. Blocking.
+//! Finds, at the start of the agent, what the agent before it left running. The truth is the host:
+//! a record helps to tell processes apart, and never makes one exist. Blocking.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,9 +1,9 @@
-//! Control groups, version 2: limits for each process and one write that kills all of it. Used where
-//! the host delegates a group to the agent. Where it does not, or lacks a controller, the reason is
-//! said once and the processes run without.
+//! Control groups, version 2: limits for each process and one write that kills all of it. Used
+//! where the host delegates a group to the agent. Where it does not, or lacks a controller, the
+//! reason is said once and the processes run without.
 //!
-//! It must never touch a group that is not below the agent's own, nor move a process that is not the
-//! agent itself.
+//! It must never touch a group that is not below the agent's own, nor move a process that is not
+//! the agent itself.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -19,7 +19,8 @@ use crate::fsx::{About, FileError};
 pub const PIDS_MAX_DEFAULT: u32 = 4096;
 /// `cpu.max`'s period, the kernel's default, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
-/// The leaf the agent itself moves to: a group with controllers for its children may hold no process.
+/// The leaf the agent itself moves to: a group with controllers for its children may hold no
+/// process.
 const AGENT_LEAF: &str = "agent";
 /// The controllers that are used, and what each is for.
 const CONTROLLERS: [(&str, &str); 3] =
@@ -376,7 +377,8 @@ mod tests {
         assert!(prepared.missing[0].contains("no cgroup v2"), "{:?}", prepared.missing);
     }
 
-    /// Directories and files as the kernel would make them, for an agent in `/x` with `controllers`.
+    /// Directories and files as the kernel would make them, for an agent in `/x` with
+    /// `controllers`.
     fn hierarchy(controllers: &str) -> (tempfile::TempDir, Place, Utf8PathBuf) {
         let keep = tempfile::tempdir().unwrap();
         let mount = Utf8PathBuf::from_path_buf(keep.path().to_owned()).unwrap();

@@ -46,7 +46,8 @@ use spawn::Host;
 const EVENTS_MAX: usize = 1024;
 /// How long [`Supervisor::shutdown`] waits for what is being started or killed.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
-/// `PATH` of the processes: where a distribution's packages put programs, and nothing of the agent's.
+/// `PATH` of the processes: where a distribution's packages put programs, and nothing of the
+/// agent's.
 pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const _: () = assert!(EVENTS_MAX > 2 * groundcrew_core::limits::PROCESSES_PER_TIER_MAX as usize);
@@ -192,8 +193,8 @@ impl Supervisor {
         self.stop(id, Stop::Terminate)
     }
 
-    /// Kills a process and everything it has started. `false` when there is none; otherwise `Exited`
-    /// follows, or `KillUnfinished` when something cannot be killed.
+    /// Kills a process and everything it has started. `false` when there is none; otherwise
+    /// `Exited` follows, or `KillUnfinished` when something cannot be killed.
     pub fn kill(&self, id: &ProcessId) -> bool {
         self.stop(id, Stop::Kill)
     }

@@ -24,8 +24,8 @@ pub(super) struct Process {
     since: Option<u64>,
     memory_max: Option<u64>,
     oom_kills_before: u64,
-    /// Held by whoever kills what belongs to it; `true` once nothing of it is left. Afterwards its id
-    /// may be started again, with the same marker and control group, which must not be killed.
+    /// Held by whoever kills what belongs to it; `true` once nothing of it is left. Afterwards its
+    /// id may be started again, with the same marker and control group, which must not be killed.
     pub(super) over: Mutex<bool>,
 }
 

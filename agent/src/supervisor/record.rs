@@ -1,6 +1,6 @@
 //! What the agent remembers of each process it started: written before the start, completed after
-//! it, removed when the process id is retired. A hint for the next agent, never the truth: the truth
-//! is what runs on the host (see `adopt`).
+//! it, removed when the process id is retired. A hint for the next agent, never the truth: the
+//! truth is what runs on the host (see `adopt`).
 //!
 //! Records need to survive the agent, not the host: nothing they speak of lives through a reboot.
 //! So they are in the run directory, which is in memory, beside the sockets of the processes they

@@ -53,7 +53,8 @@ struct Member {
     start_ticks: u64,
 }
 
-/// Opens a pidfd of exactly this process; `None` when it is gone, or its number is another's by now.
+/// Opens a pidfd of exactly this process; `None` when it is gone, or its number is another's by
+/// now.
 pub fn open(identity: Identity) -> io::Result<Option<OwnedFd>> {
     let Some(raw) = rustix::process::Pid::from_raw(identity.pid) else { return Ok(None) };
     let pidfd = match pidfd_open(raw, PidfdFlags::NONBLOCK) {

@@ -21,7 +21,8 @@ mod socket_worker;
 
 // Failures described one by one; the rest is only counted.
 const DESCRIBED_MAX: usize = 20;
-// After a failure: a server that is away would otherwise be asked a hundred thousand times a second.
+// After a failure: a server that is away would otherwise be asked a hundred thousand times a
+// second.
 const AFTER_FAILURE: Duration = Duration::from_millis(5);
 
 /// How a worker asks.

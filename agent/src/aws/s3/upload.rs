@@ -95,7 +95,8 @@ impl Bucket {
             Err(error) => Err(error),
         };
         if done.is_err() {
-            // Parts of an upload that is neither completed nor aborted are paid for until somebody looks.
+            // Parts of an upload that is neither completed nor aborted are paid for until somebody
+            // looks.
             let abort = self.client.abort_multipart_upload().bucket(&self.name).key(key);
             if let Err(error) = abort.upload_id(id).send().await {
                 let error = self.failed("abort the upload of", key, error);

@@ -1,7 +1,7 @@
 //! Gets the frames that are needed: ranges in parallel, each verified before anybody unpacks it.
 //!
-//! Memory is bounded by a budget of bytes: a range takes its share before it is asked for and gives it back
-//! when it is unpacked. Frames too large for that are streamed through a few small chunks.
+//! Memory is bounded by a budget of bytes: a range takes its share before it is asked for and gives
+//! it back when it is unpacked. Frames too large for that are streamed through a few small chunks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,13 +21,14 @@ use super::bits::Bits;
 use super::{FetchError, Job};
 
 /// Adjacent frames are read together up to this many bytes, and a larger frame is streamed.
-const RANGE_BYTES_MAX: u64 = 2 * 1024 * 1024;
-/// Bytes of ranges under way or waiting to be unpacked.
-const BUDGET_BYTES: u64 = 16 * 1024 * 1024;
+const RANGE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of ranges under way or waiting to be unpacked: eight ranges, enough to keep a connection
+/// to S3 and two threads busy.
+const BUDGET_BYTES: u64 = 8 * 1024 * 1024;
 /// Requests under way at a time.
 const REQUESTS_MAX: usize = 8;
 /// Bytes of one chunk of a streamed frame.
-const CHUNK_BYTES: u64 = 1024 * 1024;
+const CHUNK_BYTES: u64 = 512 * 1024;
 /// Chunks of a streamed frame under way at a time.
 const CHUNKS_MAX: usize = 4;
 /// Frames streamed at a time.
@@ -36,7 +37,8 @@ const STREAMS_MAX: usize = 2;
 const ATTEMPTS_MAX: u32 = 5;
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Times a frame is read anew after its digest did not match: once, in case the bytes were hurt on the way.
+/// Times a frame is read anew after its digest did not match: once, in case the bytes were hurt on
+/// the way.
 const ATTEMPTS_DIGEST_MAX: u32 = 2;
 /// What permits are counted in: a semaphore holds no more than fits 32 bits.
 const PERMIT_BYTES: u64 = 1024;
@@ -179,7 +181,8 @@ async fn range(
     Ok(())
 }
 
-/// The frames whose digest is another one, with that digest. Hands `bytes` to another thread and back.
+/// The frames whose digest is another one, with that digest. Hands `bytes` to another thread and
+/// back.
 async fn mismatches(
     job: &Arc<Job>,
     frames: &Range<usize>,
@@ -217,7 +220,8 @@ fn wrong_digest(manifest: &Manifest, index: usize, actual: Digest) -> FetchError
     }
 }
 
-/// Streams a large frame through the thread that unpacks it, a second time when its digest is wrong.
+/// Streams a large frame through the thread that unpacks it, a second time when its digest is
+/// wrong.
 async fn streamed(
     job: &Arc<Job>,
     index: usize,

@@ -1,8 +1,8 @@
 //! Brings the release a channel names to disk: verified, whole, or not at all.
 //!
-//! Only what is missing is downloaded: files that a release on disk has, too, are linked, and what an
-//! interrupted try left is used. Everything happens in a staging directory; one rename makes it a release.
-//! No release on disk is ever written to.
+//! Only what is missing is downloaded: files that a release on disk has, too, are linked, and what
+//! an interrupted try left is used. Everything happens in a staging directory; one rename makes it
+//! a release. No release on disk is ever written to.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -184,7 +184,8 @@ impl From<UnpackError> for FetchError {
 }
 
 impl FetchError {
-    /// Whether the release itself is bad, so that trying again is of no use until the channel moves.
+    /// Whether the release itself is bad, so that trying again is of no use until the channel
+    /// moves.
     #[must_use]
     pub fn permanent(&self) -> bool {
         match self {
@@ -232,7 +233,8 @@ struct Job {
     files_linked: AtomicU64,
     progress: watch::Sender<FetchProgress>,
     stop: CancellationToken,
-    // Threads may outlive the future that started them by a moment: the right to fetch ends with the last.
+    // Threads may outlive the future that started them by a moment: the right to fetch ends with
+    // the last.
     _lock: FetchLock,
 }
 
@@ -248,8 +250,9 @@ impl Job {
     }
 }
 
-/// Fetches a release into the store. An error says whether the release is bad ([`FetchError::permanent`]) or
-/// the attempt failed; in the latter case the next call goes on where this one stopped.
+/// Fetches a release into the store. An error says whether the release is bad
+/// ([`FetchError::permanent`]) or the attempt failed; in the latter case the next call goes on
+/// where this one stopped.
 pub async fn fetch(
     source: &Source,
     store: &Store,
@@ -348,8 +351,8 @@ fn threads() -> usize {
     cores.clamp(THREADS_MIN, THREADS_MAX)
 }
 
-/// Opens the staging directory, sees what is in it, plans the rest, and makes all directories: no write
-/// that follows has to create one.
+/// Opens the staging directory, sees what is in it, plans the rest, and makes all directories: no
+/// write that follows has to create one.
 fn stage(
     manifest: &Manifest,
     store: &Store,
@@ -480,7 +483,8 @@ async fn round(job: &Arc<Job>, missing: Bits) -> Result<Bits, FetchError> {
     Ok(left)
 }
 
-/// Makes symlinks, now that nothing is written any more, makes everything durable, makes it visible.
+/// Makes symlinks, now that nothing is written any more, makes everything durable, makes it
+/// visible.
 fn finish(job: &Job, store: &Store, digest: &Digest) -> Result<(), FetchError> {
     let mut cursor = job.tree.cursor();
     for entry in &job.manifest.files {

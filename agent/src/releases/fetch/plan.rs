@@ -118,7 +118,8 @@ fn find_links(
     }
 }
 
-/// Most files stay where they were. Both lists are sorted by path, so one pass over both finds them.
+/// Most files stay where they were. Both lists are sorted by path, so one pass over both finds
+/// them.
 fn link_same_paths(
     manifest: &Manifest,
     other: &Manifest,
@@ -162,7 +163,8 @@ fn link_same_contents(
 }
 
 /// Which files an earlier, interrupted try left whole; the others are removed, so that they can be
-/// written. The digests are computed again: after a crash of the host the size alone proves nothing.
+/// written. The digests are computed again: after a crash of the host the size alone proves
+/// nothing.
 pub(super) fn kept(
     manifest: &Manifest,
     tree: &Tree,

@@ -9,12 +9,12 @@ use crate::fsx;
 
 /// Bytes that compress to about half.
 fn content(number: usize, length: usize) -> Vec<u8> {
-    let mut state = (number as u32 + 1).wrapping_mul(2_654_435_761).max(1);
+    let mut state = u32::try_from(number + 1).unwrap().wrapping_mul(2_654_435_761).max(1);
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        b'a' + (state >> 28) as u8
+        b'a' + (state.to_be_bytes()[0] >> 4)
     };
     (0..length).map(|_| next()).collect()
 }
@@ -114,7 +114,8 @@ async fn an_interrupted_fetch_goes_on_where_it_stopped() {
     let world = application(200).await;
     let manifest = world.release("v1").await;
     world.fetch().await.unwrap();
-    // As a crash leaves it: not in place yet, some files missing, one without its end, one with wrong bytes.
+    // As a crash leaves it: not in place yet, some files missing, one without its end, one with
+    // wrong bytes.
     let staged = world.store.staging_path(&world.target().await.manifest_digest);
     std::fs::rename(world.store.path(&manifest.digest), &staged).unwrap();
     let hurt: Vec<usize> = (0..manifest.files.len())
@@ -197,7 +198,7 @@ async fn corrupt_and_truncated_artifacts_are_refused_and_the_live_release_stays(
                 let mut entries = manifest.frame_entries(*frame);
                 entries.any(|index| manifest.files[index].path.as_str() == "changed.bin")
             };
-            let frame = &manifest.frames[(0..).find(holds).unwrap()];
+            let frame = &manifest.frames[(0..manifest.frames.len()).find(holds).unwrap()];
             bytes[usize::try_from(frame.offset + frame.length / 2).unwrap()] ^= 1;
         },
         "of the artifact",

@@ -1,7 +1,9 @@
-//! Writes into a release that is being put together, never through a symlink and never outside of it.
+//! Writes into a release that is being put together, never through a symlink and never outside of
+//! it.
 //!
-//! Directories are opened by the kernel's own rule (`openat2` with BENEATH and NO_SYMLINKS), everything else is
-//! one name within an open directory, so that no mistake elsewhere can lead a write astray.
+//! Directories are opened by the kernel's own rule (`openat2` with BENEATH and NO_SYMLINKS),
+//! everything else is one name within an open directory, so that no mistake elsewhere can lead a
+//! write astray.
 
 use std::fs::File;
 use std::io;
@@ -66,8 +68,8 @@ impl Tree {
     }
 }
 
-/// `umask(2)` can only be read by changing it, which other threads would notice. Without an answer every
-/// mode is set explicitly.
+/// `umask(2)` can only be read by changing it, which other threads would notice. Without an answer
+/// every mode is set explicitly.
 fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
@@ -117,8 +119,8 @@ impl Cursor<'_> {
         })
     }
 
-    /// Creates a file that is not there yet, already with its final mode: no one but the holder of the
-    /// open file can write it.
+    /// Creates a file that is not there yet, already with its final mode: no one but the holder of
+    /// the open file can write it.
     pub(super) fn create_file(
         &mut self,
         path: &ReleasePath,

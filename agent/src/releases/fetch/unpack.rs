@@ -1,5 +1,6 @@
-//! Turns one frame into files: decompresses, reads the tar stream, compares each entry with the manifest,
-//! writes what is wanted. Whatever the archive says beyond the manifest is refused by name.
+//! Turns one frame into files: decompresses, reads the tar stream, compares each entry with the
+//! manifest, writes what is wanted. Whatever the archive says beyond the manifest is refused by
+//! name.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -16,7 +17,8 @@ use super::super::path::ReleasePath;
 use super::bits::Bits;
 use super::tree::Cursor;
 
-/// log2 of the most a frame may make the decoder remember: 8 MiB. The packer's level asks for 4 MiB.
+/// log2 of the most a frame may make the decoder remember: 8 MiB. The packer's level asks for 4
+/// MiB.
 const WINDOW_LOG_MAX: u32 = 23;
 const BUFFER_BYTES: usize = 256 * 1024;
 

@@ -101,8 +101,8 @@ fn wanted<'a>(unpacker: &Unpacker<'a>, frame: usize) -> impl Iterator<Item = usi
     unpacker.manifest.frame_entries(frame).filter(move |index| wanted.has(*index))
 }
 
-/// Unpacks a frame while it arrives. Its files count only when the digest of all of it is right, which
-/// the caller sees from the answer; else they are removed again.
+/// Unpacks a frame while it arrives. Its files count only when the digest of all of it is right,
+/// which the caller sees from the answer; else they are removed again.
 fn unpack_stream(
     job: &Job,
     unpacker: &mut Unpacker<'_>,

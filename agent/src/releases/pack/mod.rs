@@ -1,9 +1,10 @@
-//! Packs a directory into an artifact: a `.tar.zst` that depends on nothing but the directory's content.
+//! Packs a directory into an artifact: a `.tar.zst` that depends on nothing but the directory's
+//! content.
 //!
-//! The artifact is a plain tar stream cut between entries into independent zstd frames, so that `tar --zstd -xf`
-//! unpacks it, while a host can fetch, verify and unpack each frame alone. Entries are sorted by path;
-//! times, owners and modes are fixed; the cuts depend on sizes alone. The same tree gives the same bytes,
-//! however many threads compress it.
+//! The artifact is a plain tar stream cut between entries into independent zstd frames, so that
+//! `tar --zstd -xf` unpacks it, while a host can fetch, verify and unpack each frame alone. Entries
+//! are sorted by path; times, owners and modes are fixed; the cuts depend on sizes alone. The same
+//! tree gives the same bytes, however many threads compress it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

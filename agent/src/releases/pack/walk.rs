@@ -13,8 +13,8 @@ use super::super::manifest::RELEASE_TOML;
 use super::super::path::{LinkTarget, ReleasePath};
 use super::PackError;
 
-/// Patterns, in git's syntax, of what stays out of a release. It is read at the root only, and is part
-/// of the release itself, so that an unpacked release packs to the same artifact again.
+/// Patterns, in git's syntax, of what stays out of a release. It is read at the root only, and is
+/// part of the release itself, so that an unpacked release packs to the same artifact again.
 pub const IGNORE_FILE: &str = ".groundcrewignore";
 /// A repository's own files never belong to a release, wherever they lie.
 const GIT: &str = ".git";
