@@ -89,7 +89,7 @@ fn a_follower_is_told_when_the_agent_goes() {
     let mut status = RunningCli::start(&world, &["status", "-w", "--json"]);
     let line = json(&status.wait_for_line("\"state\""));
     assert_eq!(line["state"], "serving");
-    world.release(&Release::web("v2", world.port));
+    world.release(&Release::web("v2", world.port).set("trial.for", "2s"));
     // Every change is a document of its own, the rollout's stages included.
     status.wait_for_line("\"stage\":\"trial\"");
     agent.wait_for_settled("v2");

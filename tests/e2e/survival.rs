@@ -70,7 +70,7 @@ fn killed_at_each_step_of_the_journal_the_rollout_still_ends_well() {
     let mut steps_seen = 0;
     for step in 1..=JOURNAL_STEPS_MAX {
         let version = format!("v{step}");
-        world.publish(&Release::web(&version, world.port).set("trial.for", "300ms"));
+        world.publish(&Release::web(&version, world.port));
         let mut replacements = Replacements::of(&ledger);
         let settled = || {
             agent.status().is_ok_and(|status| {
@@ -125,7 +125,7 @@ fn killed_at_random_moments_the_rollout_still_ends_well() {
     load.wait_for_answers(100);
     for round in 1..=RANDOM_ROUNDS {
         let version = format!("v{round}");
-        world.release(&Release::web(&version, world.port).set("trial.for", "300ms"));
+        world.release(&Release::web(&version, world.port));
         // Twice, so that a new agent, which takes over what it finds, is killed as well.
         for within_ms in [1500, 500] {
             // The moment itself is what is tested.

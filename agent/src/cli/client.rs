@@ -317,10 +317,7 @@ impl LineStream {
 /// Whether the connection ended before the answer did.
 fn is_cut(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    let kinds = [
-        io::ErrorKind::UnexpectedEof,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::BrokenPipe,
-    ];
+    let kinds =
+        [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
     error.is_incomplete_message() || cause.is_some_and(|cause| kinds.contains(&cause.kind()))
 }

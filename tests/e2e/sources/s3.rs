@@ -81,7 +81,8 @@ fn a_failing_s3_delays_releases_and_nothing_else() {
     world.promote("v7");
     let status = agent.wait_for_rejected("v7");
     let reason = status["rejected"]["reason"].as_str().unwrap();
-    assert!(reason.contains("of the artifact") && reason.contains("noise.bin"), "{reason}");
+    let what = "of the artifact (\"VERSION\" to \"web.js\") has digest";
+    assert!(reason.contains(what), "{reason}");
     assert_eq!(
         (&status["release"]["version"], &status["state"]),
         (&"v6".into(), &"serving".into())
