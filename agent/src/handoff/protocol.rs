@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn reads_each_message_as_the_contract_writes_it() {
         check(
-            r#"{"type":"hello","process":"web.17.1","run":3,"pid":123,"state":"accepting","runtime":"node v20.20.2"}"#,
+            r#"{"type":"hello","process":"web.17.1","run":3,"pid":123,"state":"accepting",
+                "runtime":"node v20.20.2"}"#,
             &FromProcess::Hello(Hello {
                 process: "web.17.1".parse().unwrap(),
                 run: 3,

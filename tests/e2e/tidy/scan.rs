@@ -156,6 +156,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("errors", LEAVES),
     ("fsx", LEAVES),
     ("net", LEAVES),
+    ("memory", LEAVES),
     ("procfs", LEAVES),
     ("source_url", LEAVES),
     ("telemetry", LEAVES),

@@ -16,13 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::fsx::{About, FileError};
-
 use super::channel::{ReadManifestError, Target, read_target};
 use super::manifest::{EntryKind, Manifest};
 use super::path::ReleasePath;
 use super::source::{Key, Source, SourceError};
 use super::store::{FetchLock, Store, StoreError};
+use crate::fsx::{About, FileError};
 
 mod bits;
 mod download;

@@ -1,3 +1,5 @@
+//! Fetching from a directory: honest releases, hostile ones, and tries that were interrupted.
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::{Value, json};
