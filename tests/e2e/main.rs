@@ -11,9 +11,14 @@
     reason = "a test starts processes and waits for them, and panics when its world is not there"
 )]
 
+mod bad_releases;
 mod channel;
 mod cutover;
 mod demo;
 mod harness;
+mod logs_cli;
+mod sources;
+mod supervision;
 mod supervisor;
+mod survival;
 mod tidy;

@@ -1,6 +1,7 @@
 //! Asks the agent over its control socket: HTTP/1.1 with JSON over a unix socket. Never retries:
 //! the answer is for a person, who can ask again.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -277,7 +278,10 @@ impl LineStream {
                 let whole = !rest.trim_ascii().is_empty();
                 return if whole { self.parse(&rest).map(Some) } else { Ok(None) };
             };
-            let frame = frame.map_err(|error| self.broken(error.into()))?;
+            let frame = frame.map_err(|error| {
+                // An agent that is killed has no time to end its streams.
+                if is_cut(&error) { self.gone() } else { self.broken(error.into()) }
+            })?;
             if let Some(data) = frame.data_ref() {
                 self.buffer.extend_from_slice(data);
             }
@@ -292,8 +296,11 @@ impl LineStream {
 
     /// The next document of a stream that has no end of its own.
     pub async fn next_of_endless<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
-        let gone = ClientError::Gone { socket: self.socket.clone() };
-        self.next().await?.ok_or(gone)
+        self.next().await?.ok_or_else(|| self.gone())
+    }
+
+    fn gone(&self) -> ClientError {
+        ClientError::Gone { socket: self.socket.clone() }
     }
 
     fn parse<T: DeserializeOwned>(&self, line: &[u8]) -> Result<T, ClientError> {
@@ -305,4 +312,12 @@ impl LineStream {
         let (socket, request) = (self.socket.clone(), self.request.clone());
         ClientError::Broken { socket, request, source }
     }
+}
+
+/// Whether the connection ended before the answer did.
+fn is_cut(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let kinds =
+        [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    error.is_incomplete_message() || cause.is_some_and(|cause| kinds.contains(&cause.kind()))
 }

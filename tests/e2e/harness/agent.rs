@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::app::{Release, set};
-use super::reaper::Reaper;
+use super::reaper::{Reaper, processes_of};
 use super::{http_client, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_groundcrew-under-test");
@@ -115,7 +115,8 @@ impl World {
         }
     }
 
-    fn command(&self) -> Command {
+    /// A command of the CLI, not started yet.
+    pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
             .current_dir(self.path())
@@ -156,6 +157,7 @@ impl TierProcess {
 /// A running (or killed) agent.
 pub struct Agent<'a> {
     world: &'a World,
+    config: toml::Table,
     child: Option<Child>,
 }
 
@@ -178,15 +180,20 @@ impl<'a> Agent<'a> {
         for (key, value) in more {
             set(&mut config, key, value.clone());
         }
-        fs::write(world.path().join("config.toml"), config.to_string()).unwrap();
-        let mut agent = Self { world, child: None };
+        let mut agent = Self { world, config, child: None };
         agent.restart();
         agent
     }
 
-    /// Starts it (again) with the same config.
+    /// Changes a key of its config; the next start reads it.
+    pub fn configure(&mut self, key: &str, value: impl Into<toml::Value>) {
+        set(&mut self.config, key, value.into());
+    }
+
+    /// Starts it (again).
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "the agent is still running");
+        fs::write(self.world.path().join("config.toml"), self.config.to_string()).unwrap();
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let child = self
             .world
@@ -219,10 +226,60 @@ impl<'a> Agent<'a> {
     /// The processes of a tier, those of an old generation included.
     #[track_caller]
     pub fn processes(&self, tier: &str) -> Vec<TierProcess> {
-        let status = self.status().expect("no status");
+        self.try_processes(tier).expect("no status")
+    }
+
+    fn try_processes(&self, tier: &str) -> Result<Vec<TierProcess>, String> {
+        let status = self.status()?;
         let tiers = status["tiers"].as_array().expect("tiers");
-        let tier = tiers.iter().find(|known| known["name"] == tier).expect("no such tier");
-        tier["processes"].as_array().expect("processes").iter().map(TierProcess::read).collect()
+        let tier = tiers.iter().find(|known| known["name"] == tier).ok_or("no such tier")?;
+        let processes = tier["processes"].as_array().expect("processes");
+        Ok(processes.iter().map(TierProcess::read).collect())
+    }
+
+    /// Waits until only one generation of a tier is left, all of it accepting, and answers it.
+    #[track_caller]
+    pub fn wait_for_one_generation(&self, tier: &str, processes: usize) -> Vec<TierProcess> {
+        let what = format!("{processes} processes of {tier} accept and no other is left");
+        wait_until(Duration::from_secs(30), &what, || {
+            let found = self.try_processes(tier)?;
+            let accepting = found.iter().all(|process| process.state == "accepting");
+            if accepting && found.len() == processes {
+                Ok(found)
+            } else {
+                Err(format!("{found:#?}"))
+            }
+        })
+    }
+
+    /// Waits until no process of the world is left but the agent and those its status shows.
+    #[track_caller]
+    pub fn wait_for_no_strays(&self) {
+        wait_until(Duration::from_secs(20), "no stray process is left", || {
+            let status = self.status()?;
+            let tiers = status["tiers"].as_array().expect("tiers");
+            let known: Vec<_> = (tiers.iter())
+                .flat_map(|tier| tier["processes"].as_array().expect("processes"))
+                .filter_map(|process| TierProcess::read(process).pid)
+                .chain([self.pid()])
+                .collect();
+            let strays = processes_of(self.world.path()).into_iter();
+            let strays: Vec<_> = strays.filter(|pid| !known.contains(pid)).collect();
+            if strays.is_empty() { Ok(()) } else { Err(format!("{strays:?}")) }
+        });
+    }
+
+    /// Waits for an event whose text contains `part`, and answers it: its time and its text.
+    #[track_caller]
+    pub fn wait_for_event(&self, part: &str) -> (i64, String) {
+        wait_until(Duration::from_secs(30), &format!("an event with {part:?}"), || {
+            let events = events(&self.status()?);
+            events
+                .iter()
+                .find(|(_, text)| text.contains(part))
+                .cloned()
+                .ok_or(format!("{events:#?}"))
+        })
     }
 
     /// Waits until it has ended by itself and answers its exit code.
@@ -303,6 +360,15 @@ impl<'a> Agent<'a> {
     fn log_path(&self) -> PathBuf {
         self.world.path().join("agent.log")
     }
+}
+
+/// The events of a status, newest first: milliseconds since 1970, and the text.
+pub fn events(status: &Value) -> Vec<(i64, String)> {
+    let read = |event: &Value| {
+        let text = event["text"].as_str().unwrap_or_default().to_owned();
+        (event["at"].as_i64().unwrap_or_default(), text)
+    };
+    status["events"].as_array().into_iter().flatten().map(read).collect()
 }
 
 /// Whether a release in the status, which is its version or has one, is this.

@@ -20,11 +20,11 @@ pub struct Release {
 }
 
 impl Release {
-    /// Without a tier yet, on trial for a second only.
+    /// Without a tier yet, on trial for a moment only.
     pub fn new(version: &str) -> Self {
         let release =
             Self { version: version.to_owned(), document: Table::new(), files: Vec::new() };
-        release.set("trial.for", "1s").file("VERSION", version.as_bytes())
+        release.set("trial.for", "300ms").file("VERSION", version.as_bytes())
     }
 
     /// The web app as tier `web`, two processes.

@@ -344,7 +344,8 @@ impl Worker {
             return Err(Failure::Body);
         }
         self.note_origin(answer.release, answer.process);
-        if answer.keep {
+        // A server need not repeat what the client said.
+        if answer.keep && self.kind != Kind::NewConnection {
             *kept = Some(connection);
         }
         Ok(())

@@ -5,8 +5,10 @@
 
 pub mod agent;
 pub mod app;
+pub mod cli;
 pub mod emulator;
 pub mod fault_proxy;
+pub mod forged;
 pub mod histogram;
 pub mod http_client;
 pub mod load;

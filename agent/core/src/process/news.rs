@@ -63,6 +63,9 @@ impl Process {
                 let mut what = exit.to_string();
                 if let Some(crash) = self.crash.take() {
                     what = format!("{what} ({crash})");
+                } else if let Some(misled) = self.misled.take().filter(|_| !self.listening) {
+                    // Without the socket most die of the port being taken, and do not say why.
+                    what = format!("{what}: {misled}");
                 }
                 if exit == Exit::Unknown && self.pid.is_none() {
                     "ended while the agent was away".clone_into(&mut what);
