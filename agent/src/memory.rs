@@ -8,8 +8,8 @@ const MMAP_THRESHOLD_BYTES: libc::c_int = 128 * 1024;
 const ARENAS_MAX: libc::c_int = 2;
 
 /// Lets freed memory go back to the system. Fetching a release allocates and frees many buffers of
-/// a megabyte; with glibc's defaults (mallopt(3)) their place stays with the process for ever: 72 MiB
-/// instead of 32 MiB after 30,000 files. Call it before the first thread is started.
+/// a megabyte; with glibc's defaults (mallopt(3)) their place stays with the process for ever: 72
+/// MiB instead of 32 MiB after 30,000 files. Call it before the first thread is started.
 pub fn give_back_what_is_freed() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt only sets parameters of the allocator; nothing else runs in this process yet.

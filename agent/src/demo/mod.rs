@@ -54,7 +54,7 @@ pub enum DemoError {
         source: io::Error,
     },
     /// A port.
-    #[error("could not find a free port on 127.0.0.1")]
+    #[error("could not find a free port")]
     Port(#[source] io::Error),
     /// The agent's process.
     #[error("could not {operation} the agent")]

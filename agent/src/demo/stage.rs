@@ -44,6 +44,9 @@ const LOG_LINES: usize = 15;
 const TOP_BYTES_MAX: usize = 40;
 /// In the environment of every process of a tier: its path begins with the run directory.
 const MARK: &str = "GROUNDCREW_PROBE";
+/// Below those from which the kernel takes the ports of outgoing connections, so that none can take
+/// the app's between its choice and its use.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const APP: &str = include_str!("app/server.js");
 /// The name of the demo's environment.
 const ENVIRONMENT: &str = "demo";
@@ -322,7 +325,18 @@ fn make_directory() -> io::Result<tempfile::TempDir> {
     builder.tempdir_in(if fits { usual.as_path() } else { std::path::Path::new("/tmp") })
 }
 
-/// Free now; the agent binds it a moment later.
+/// Free now; the agent binds it a moment later, on all addresses.
 fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let span = u32::from(PORTS.end - PORTS.start);
+    // Two demos at once begin at different ones.
+    let skipped = u16::try_from(std::process::id() % span).unwrap_or(0);
+    let first = PORTS.start + skipped;
+    for port in (first..PORTS.end).chain(PORTS.start..first) {
+        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }

@@ -155,6 +155,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", LEAVES),
     ("errors", LEAVES),
     ("fsx", LEAVES),
+    ("memory", &[]),
     ("net", LEAVES),
     ("memory", LEAVES),
     ("procfs", LEAVES),
