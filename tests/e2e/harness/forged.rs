@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::agent::{ENVIRONMENT, World};
 
-/// A release in the making. Its digests are right unless an edit makes them wrong: whoever can write
-/// to the source can do that.
+/// A release in the making. Its digests are right unless an edit makes them wrong: that is what
+/// somebody can do who can write to the source.
 #[derive(Debug, Clone, Default)]
 pub struct Forged {
     files: Vec<Value>,
