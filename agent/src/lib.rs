@@ -1,8 +1,8 @@
 //! groundcrew: one agent for a Node product on EC2.
 //!
-//! Imports point one way: cli -> runtime -> features -> aws -> leaves. Features (supervisor,
-//! handoff, releases, logs) never import each other; runtime introduces them. Everything may import
-//! `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
+//! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
+//! (supervisor, handoff, releases, logs) never import each other; runtime introduces them.
+//! Everything may import `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod errors;
 pub mod fsx;
 pub mod handoff;

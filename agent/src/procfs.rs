@@ -67,7 +67,8 @@ fn gone_is_not_found(error: io::Error) -> io::Error {
 }
 
 fn parse_stat(line: &[u8]) -> Option<Stat> {
-    // The second field is the program's own name in parentheses: it may hold anything, also `) R 1`.
+    // The second field is the program's own name in parentheses: it may hold anything, also `) R
+    // 1`.
     let open = line.iter().position(|&byte| byte == b'(')?;
     let close = line.iter().rposition(|&byte| byte == b')')?;
     let pid = std::str::from_utf8(line.get(..open)?).ok()?.trim().parse().ok()?;

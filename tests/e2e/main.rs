@@ -14,6 +14,7 @@
 mod bad_releases;
 mod channel;
 mod cutover;
+mod demo;
 mod harness;
 mod logs_cli;
 mod sources;

@@ -1,4 +1,5 @@
-//! What can happen to a host, as the shell tells it to the core. Closed: a new fact is a new variant.
+//! What can happen to a host, as the shell tells it to the core. Closed: a new fact is a new
+//! variant.
 
 use crate::ledger::GenerationRecord;
 use crate::spec::ReleaseSpec;

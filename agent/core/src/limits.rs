@@ -27,7 +27,8 @@ pub const PROBE_FAILURES_MAX: u32 = 3;
 
 /// Pause between two probes of a process whose release is on trial.
 pub const PROBE_TRIAL_EVERY: Duration = Duration::from_secs(1);
-/// Exits of one process of a new generation, before it ever served, after which the rollout has failed.
+/// Exits of one process of a new generation, before it ever served, after which the rollout has
+/// failed.
 pub const CANDIDATE_EXITS_MAX: u32 = 3;
 /// How long a process may take to confirm that it accepts.
 pub const ACCEPT_WITHIN: Duration = Duration::from_secs(5);

@@ -1,17 +1,22 @@
 //! One process: where it stands, and what to do about it next.
 //!
-//! A process is driven towards what its generation [`Want`]s of it. Every step can be taken again: news
-//! that got lost comes back with the process's next hello, probe or exit.
+//! A process is driven towards what its generation [`Want`]s of it. Every step can be taken again:
+//! news that got lost comes back with the process's next hello, probe or exit.
 
 use std::time::Duration;
 
 use crate::effect::{Effect, Level};
-use crate::event::{HandoffState, News};
+use crate::event::News;
 use crate::limits;
-use crate::restart::{Decision, RestartTracker};
+use crate::restart::RestartTracker;
 use crate::spec::{Handoff, TierPlan};
 use crate::time::{Moment, Now, Wall};
-use crate::types::{Exit, Pid, ProcessId, ReleaseRef, Run};
+use crate::types::{Pid, ProcessId, ReleaseRef, Run};
+
+mod news;
+mod probing;
+
+use probing::probe_pause;
 
 /// What a generation wants of its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,7 +320,8 @@ impl Process {
         });
     }
 
-    /// A process without a channel that outlived an agent: it runs, and that is all there is to know.
+    /// A process without a channel that outlived an agent: it runs, and that is all there is to
+    /// know.
     fn recognised(&mut self, drive: &Drive<'_>) {
         self.phase = if drive.plan.spec.port.is_some() {
             self.served = true;
@@ -367,195 +373,6 @@ impl Process {
         out.push(crate::effect::tell(now, level, format!("{} {what}", self.id)));
     }
 
-    /// How the start went.
-    pub fn started(
-        &mut self,
-        drive: &Drive<'_>,
-        outcome: Result<Pid, String>,
-        out: &mut Vec<Effect>,
-    ) {
-        match outcome {
-            Ok(pid) => {
-                self.pid = Some(pid);
-                self.up_since = drive.now.at;
-                // A start that was overtaken by a stop stays what it is.
-                if matches!(self.phase, Phase::Starting { .. }) {
-                    let by = drive.now.at.plus(drive.plan.spec.ready.within);
-                    self.phase = Phase::Up { by };
-                    self.since = drive.now;
-                }
-            }
-            Err(reason) => self.ended(drive, &format!("could not be started: {reason}"), out),
-        }
-    }
-
-    /// Takes in what the process said, or was observed to do.
-    pub fn news(&mut self, drive: &Drive<'_>, news: News, out: &mut Vec<Effect>) {
-        match news {
-            News::Hello(state) => self.hello(drive, state, out),
-            News::Listening => self.listening = true,
-            News::Elsewhere { port, child } => {
-                self.misled = Some(misled_text(port, child, drive.plan));
-            }
-            News::Probed(answer) => self.probed(drive, answer),
-            News::Accepting => {
-                if let Phase::Accepting { confirm_by } = &mut self.phase {
-                    *confirm_by = None;
-                    self.serves();
-                }
-            }
-            News::Drained { cut } => {
-                if let Phase::Bleeding { not_after } = &mut self.phase {
-                    *not_after = drive.now.at;
-                    if cut > 0 {
-                        let what = format!(
-                            "was cut at the end of its bleed with {cut} requests in flight"
-                        );
-                        self.tell(drive.now, Level::Error, &what, out);
-                    }
-                }
-            }
-            News::Crashing(message) => self.crash = Some(message),
-            // Counted by the generation.
-            News::Answered { .. } => {}
-            // Told twice, by the exit and by a signal that found nobody.
-            News::Exited(_) if !self.alive() => {}
-            News::Exited(exit) => {
-                let mut what = exit.to_string();
-                if let Some(crash) = self.crash.take() {
-                    what = format!("{what} ({crash})");
-                } else if let Some(misled) = self.misled.take().filter(|_| !self.listening) {
-                    // Without the socket most die of the port being taken, and do not say why.
-                    what = format!("{what}: {misled}");
-                }
-                if exit == Exit::Unknown && self.pid.is_none() {
-                    "ended while the agent was away".clone_into(&mut what);
-                }
-                self.ended(drive, &what, out);
-            }
-        }
-    }
-
-    fn hello(&mut self, drive: &Drive<'_>, state: HandoffState, out: &mut Vec<Effect>) {
-        // A worker has the preload too, for its numbers; there is nothing to hand to it.
-        if !takes_commands(drive.plan) {
-            return;
-        }
-        if state != HandoffState::Starting {
-            self.listening = true;
-        }
-        let now = drive.now;
-        match (self.phase, state) {
-            (Phase::Adopted { .. }, HandoffState::Starting | HandoffState::Listening) => {
-                self.phase = Phase::Up { by: now.at.plus(drive.plan.spec.ready.within) };
-            }
-            (Phase::Adopted { .. } | Phase::Up { .. }, HandoffState::Accepting) => {
-                self.phase = Phase::Accepting { confirm_by: None };
-                self.serves();
-            }
-            (Phase::Adopted { .. } | Phase::Accepting { .. }, HandoffState::Bleeding) => {
-                // It cannot take the socket back: what is left of it is finished, then replaced.
-                self.bleed(now, drive.plan.spec.bleed, out);
-            }
-            (Phase::Adopted { .. } | Phase::Accepting { .. }, HandoffState::Drained) => {
-                self.phase = Phase::Bleeding { not_after: now.at };
-            }
-            (Phase::Bleeding { not_after }, HandoffState::Accepting) => {
-                let within = Duration::from_millis(not_after.0.saturating_sub(now.at.0));
-                out.push(Effect::Bleed { id: self.id.clone(), run: self.run, within });
-            }
-            (Phase::Bleeding { not_after }, HandoffState::Drained) => {
-                self.phase = Phase::Bleeding { not_after: not_after.min(now.at) };
-            }
-            (Phase::Accepting { .. }, HandoffState::Starting | HandoffState::Listening) => {
-                out.push(Effect::Accept { id: self.id.clone(), run: self.run });
-            }
-            (Phase::Accepting { confirm_by: Some(_) }, HandoffState::Accepting) => {
-                self.phase = Phase::Accepting { confirm_by: None };
-                self.serves();
-            }
-            _ => {}
-        }
-    }
-
-    fn probed(&mut self, drive: &Drive<'_>, answer: Result<(), String>) {
-        self.probing.pending_by = None;
-        let good = answer.is_ok();
-        self.probing.last = Some((drive.now.wall, answer));
-        if good {
-            self.probing.good = self.probing.good.saturating_add(1);
-            self.probing.bad = 0;
-            self.probing.pause = limits::PROBE_STARTING_EVERY;
-        } else {
-            self.probing.good = 0;
-            self.probing.bad = self.probing.bad.saturating_add(1);
-        }
-        let pause = if matches!(self.phase, Phase::Accepting { .. }) {
-            probe_pause(drive.trial)
-        } else {
-            let pause = self.probing.pause.max(limits::PROBE_STARTING_EVERY);
-            self.probing.pause = if good { pause } else { pause * 2 };
-            self.probing.pause = self.probing.pause.min(limits::PROBE_STARTING_EVERY_MAX);
-            pause
-        };
-        self.probing.next = drive.now.at.plus(pause);
-    }
-
-    fn probes(&self, plan: &TierPlan) -> bool {
-        takes_commands(plan)
-            && match self.phase {
-                Phase::Up { .. } => self.listening,
-                Phase::Accepting { .. } => true,
-                _ => false,
-            }
-    }
-
-    fn probe(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
-        if !self.probes(drive.plan) {
-            return;
-        }
-        if let Some(by) = self.probing.pending_by {
-            if drive.now.at >= by {
-                self.probed(
-                    drive,
-                    Err(format!("no answer in {}s", limits::PROBE_WITHIN.as_secs())),
-                );
-            }
-            return;
-        }
-        if drive.now.at >= self.probing.next {
-            // The shell gives up first; this is for an answer that got lost.
-            let by = drive.now.at.plus(limits::PROBE_WITHIN).plus(Duration::from_secs(1));
-            self.probing.pending_by = Some(by);
-            let path = drive.plan.spec.ready.path.clone();
-            out.push(Effect::Probe { id: self.id.clone(), run: self.run, path });
-        }
-    }
-
-    /// It is gone, in whatever way: start it again, or not.
-    fn ended(&mut self, drive: &Drive<'_>, what: &str, out: &mut Vec<Effect>) {
-        let asked_for = matches!(self.phase, Phase::Stopping { .. } | Phase::Bleeding { .. });
-        self.pid = None;
-        self.since = drive.now;
-        if matches!(drive.want, Want::Hold | Want::Gone) {
-            self.phase = Phase::Ended;
-            return;
-        }
-        self.exits = self.exits.saturating_add(1);
-        let Decision { delay, reason, crash_loop } =
-            self.restarts.ended(drive.now.at, drive.jitter);
-        self.phase = Phase::Waiting { until: drive.now.at.plus(delay) };
-        // Why it had to go was said before; that it went is no news.
-        let replaced = asked_for && self.doomed;
-        if !replaced {
-            self.reason = Some(what.to_owned());
-        }
-        let what = if replaced { "is started again" } else { what };
-        // In a loop one line says it all; the count is in the status.
-        let level = if crash_loop { Level::Error } else { Level::Warning };
-        self.tell(drive.now, level, &format!("{what}; {reason}"), out);
-    }
-
     fn why_not_ready(&self, plan: &TierPlan) -> String {
         let within = crate::time::text(plan.spec.ready.within);
         let Some(port) = plan.spec.port else { return format!("was not ready within {within}") };
@@ -575,23 +392,9 @@ impl Process {
     }
 }
 
-/// Whether a process has the preload, so that it can be told to accept and bleed and be probed alone.
+/// Whether a process has the preload, so that it can be told to accept and bleed and be probed
+/// alone.
 #[must_use]
 pub fn takes_commands(plan: &TierPlan) -> bool {
     plan.spec.port.is_some() && plan.spec.handoff == Handoff::Node
-}
-
-fn probe_pause(trial: bool) -> Duration {
-    if trial { limits::PROBE_TRIAL_EVERY } else { limits::PROBE_SERVING_EVERY }
-}
-
-fn misled_text(port: u16, child: bool, plan: &TierPlan) -> String {
-    if child {
-        let command = plan.spec.command.join(" ");
-        return format!(
-            "`{command}` started a child process that listened on {port} without the inherited \
-             socket; name the direct command, such as [\"node\", \"server.js\"]"
-        );
-    }
-    format!("it listened on {port} instead; let it listen on process.env.PORT")
 }

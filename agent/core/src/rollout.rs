@@ -17,7 +17,8 @@ pub enum Kind {
     Release,
     /// The release that serves was found to be bad.
     Rollback,
-    /// The same release anew: a person asked, the host's configuration changed, or nothing runs yet.
+    /// The same release anew: a person asked, the host's configuration changed, or nothing runs
+    /// yet.
     Renewal,
 }
 

@@ -1,5 +1,6 @@
-//! `groundcrew fetch`: bring an environment's release to disk, as the agent would, without running it.
-//! For images that are baked with their release inside: the agent finds it there and has nothing to fetch.
+//! `groundcrew fetch`: bring an environment's release to disk, as the agent would, without running
+//! it. For images that are baked with their release inside: the agent finds it there and has
+//! nothing to fetch.
 
 use anyhow::bail;
 use tokio::sync::watch;

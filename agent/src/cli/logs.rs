@@ -5,9 +5,9 @@ use serde::Deserialize;
 
 use super::EXIT_OK;
 use super::args::LogsArgs;
-use super::client::{ClientError, ControlClient};
 use super::terminal::Output;
 use crate::clock;
+use crate::control::client::{ClientError, ControlClient};
 
 /// One line of the agent's answer.
 #[derive(Debug, Deserialize)]

@@ -1,10 +1,11 @@
 //! The command line: parses it, runs one command, turns the outcome into an exit code. stdout is
-//! data, stderr is messages. Commands that ask the agent go through [`client`] and decide nothing.
+//! data, stderr is messages. Commands that ask the agent go through [`crate::control::client`] and
+//! decide nothing.
 
 mod agent;
 pub mod args;
 mod check;
-pub mod client;
+mod demo;
 mod fetch;
 mod logs;
 mod promote;
@@ -23,8 +24,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::control::client::{ClientError, ControlClient};
 pub use args::{Cli, Command};
-use client::{ClientError, ControlClient};
 use terminal::Output;
 
 /// All right.
@@ -79,7 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Rollback(args) => block_on(rollback::run(args)),
         Command::Fetch(args) => block_on(fetch::run(args)),
         Command::Agent(args) => agent::run(&args),
-        Command::Demo => anyhow::bail!("this build does not have that command"),
+        Command::Demo => demo::run(),
     }
 }
 

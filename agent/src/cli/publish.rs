@@ -1,4 +1,5 @@
-//! `groundcrew publish`: pack a directory, upload it, write its manifest, and promote it if asked to.
+//! `groundcrew publish`: pack a directory, upload it, write its manifest, and promote it if asked
+//! to.
 
 use std::num::NonZero;
 use std::sync::Arc;

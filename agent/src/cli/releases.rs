@@ -5,9 +5,9 @@ use groundcrew_core::status::ReleasesDocument;
 
 use super::EXIT_OK;
 use super::args::ReleasesArgs;
-use super::client::{ClientError, ControlClient};
 use super::render;
 use super::terminal::Output;
+use crate::control::client::{ClientError, ControlClient};
 
 pub(super) async fn run(
     args: &ReleasesArgs,

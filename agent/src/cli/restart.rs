@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::EXIT_OK;
 use super::args::RestartArgs;
-use super::client::ControlClient;
 use super::terminal::Output;
+use crate::control::client::ControlClient;
 
 #[derive(Debug, Deserialize)]
 struct Answer {

@@ -6,11 +6,11 @@ use groundcrew_core::status::StatusDocument;
 use groundcrew_core::time::{Wall, ms};
 
 use super::args::StatusArgs;
-use super::client::{ClientError, ControlClient, LineStream};
 use super::render;
 use super::terminal::Output;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::clock;
+use crate::control::client::{ClientError, ControlClient, LineStream};
 
 /// How often the ages on a terminal go on while nothing else changes: they are in seconds.
 const AGES_EVERY: Duration = Duration::from_secs(1);

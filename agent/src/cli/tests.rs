@@ -77,6 +77,7 @@ fn the_help_fits_a_screen() {
       publish   Pack a directory, upload it, and write the manifest of a new version
       promote   Let an environment run a version
       rollback  Let an environment run the version before
+      fetch     Bring an environment's release to disk without running it, to bake it into an image
       agent     Run the agent: the daemon that systemd starts on every host
       check     Validate a configuration file; prints every problem at once
       status    Is it all right? What runs, what should run, what happened

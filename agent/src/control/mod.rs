@@ -1,11 +1,13 @@
-//! How the agent is asked: HTTP/1.1 with JSON over a unix socket for the command line, and `/ready` over TCP
-//! for load balancers. Reads and carries requests; what they mean is the runtime's.
+//! How the agent is asked: HTTP/1.1 with JSON over a unix socket for the command line, and `/ready`
+//! over TCP for load balancers. Reads and carries requests; what they mean is the runtime's.
 //!
 //! The unix socket is root's alone. The TCP address answers nothing but whether the host is ready.
 
 mod answer;
+pub mod client;
 mod routes;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -149,7 +151,7 @@ async fn serve_ready(
                     let ready = ready.clone();
                     let answer = service_fn(move |request| {
                         let ready = *ready.borrow();
-                        async move { Ok::<_, std::convert::Infallible>(routes::public(&request, ready)) }
+                        async move { Ok::<_, Infallible>(routes::public(&request, ready)) }
                     });
                     connections.spawn(connection(stream, answer));
                 }
@@ -171,7 +173,7 @@ async fn serve_control(listener: UnixListener, desk: Desk, cancel: CancellationT
                     let desk = desk.clone();
                     let answer = service_fn(move |request| {
                         let desk = desk.clone();
-                        async move { Ok::<_, std::convert::Infallible>(desk.answer(&request).await) }
+                        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
                     });
                     connections.spawn(connection(stream, answer));
                 }
@@ -187,10 +189,10 @@ where
     F: hyper::service::HttpService<
             hyper::body::Incoming,
             ResBody = answer::Body,
-            Error = std::convert::Infallible,
+            Error = Infallible,
             Future = S,
         >,
-    S: Future<Output = Result<answer::Answer, std::convert::Infallible>>,
+    S: Future<Output = Result<answer::Answer, Infallible>>,
 {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

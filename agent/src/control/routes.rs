@@ -32,6 +32,9 @@ pub fn public(request: &hyper::Request<Incoming>, ready: bool) -> Answer {
     }
 }
 
+/// Why a question is not answered.
+struct Refused(StatusCode, String);
+
 /// Answers the command line.
 #[derive(Clone)]
 pub struct Desk {
@@ -50,7 +53,7 @@ impl Desk {
     pub async fn answer(&self, request: &hyper::Request<Incoming>) -> Answer {
         let query = Query(request.uri().query().unwrap_or_default());
         let answered = match (request.method(), request.uri().path()) {
-            (&Method::GET, "/v1/status") if query.get("watch").is_some() => self.watch(),
+            (&Method::GET, "/v1/status") if query.get("watch").is_some() => Ok(self.watch()),
             (&Method::GET, "/v1/status") => self.status().await,
             (&Method::GET, "/v1/releases") => self.releases(&query).await,
             (&Method::GET, "/v1/logs") => self.logs(&query),
@@ -62,39 +65,39 @@ impl Desk {
                 return answer::refusal(StatusCode::NOT_FOUND, why);
             }
         };
-        answered.unwrap_or_else(|refusal| refusal)
+        answered.unwrap_or_else(|Refused(status, why)| answer::refusal(status, why))
     }
 
-    async fn status(&self) -> Result<Answer, Answer> {
+    async fn status(&self) -> Result<Answer, Refused> {
         let (sender, receiver) = oneshot::channel();
         let status = self.ask(Request::Status(sender), receiver).await?;
         Ok(answer::json(StatusCode::OK, &*status))
     }
 
-    async fn releases(&self, query: &Query<'_>) -> Result<Answer, Answer> {
+    async fn releases(&self, query: &Query<'_>) -> Result<Answer, Refused> {
         let version = query.parse("version")?;
         let (sender, receiver) = oneshot::channel();
         let releases = self.ask(Request::Releases { version, answer: sender }, receiver).await?;
         Ok(answer::json(StatusCode::OK, &releases))
     }
 
-    async fn restart(&self, query: &Query<'_>) -> Result<Answer, Answer> {
+    async fn restart(&self, query: &Query<'_>) -> Result<Answer, Refused> {
         #[derive(serde::Serialize)]
         struct Done {
             message: String,
         }
         let Some(tier) = query.parse("tier")? else {
-            return Err(answer::refusal(StatusCode::BAD_REQUEST, "say which tier: ?tier=web"));
+            return Err(Refused(StatusCode::BAD_REQUEST, "say which tier: ?tier=web".to_owned()));
         };
         let (sender, receiver) = oneshot::channel();
         match self.ask(Request::Restart { tier, answer: sender }, receiver).await? {
             Ok(message) => Ok(answer::json(StatusCode::OK, &Done { message })),
-            Err(why) => Err(answer::refusal(StatusCode::NOT_FOUND, why)),
+            Err(why) => Err(Refused(StatusCode::NOT_FOUND, why)),
         }
     }
 
     /// The status whenever it has changed, `now` aside.
-    fn watch(&self) -> Result<Answer, Answer> {
+    fn watch(&self) -> Answer {
         let desk = self.clone();
         let seen: Option<StatusDocument> = None;
         let lines = futures_util::stream::unfold((desk, seen), |(desk, mut seen)| async move {
@@ -115,10 +118,10 @@ impl Desk {
                 }
             }
         });
-        Ok(answer::lines(lines))
+        answer::lines(lines)
     }
 
-    fn logs(&self, query: &Query<'_>) -> Result<Answer, Answer> {
+    fn logs(&self, query: &Query<'_>) -> Result<Answer, Refused> {
         let query = LogQuery {
             tier: query.parse("tier")?,
             process: query.parse("process")?,
@@ -129,7 +132,7 @@ impl Desk {
         let stream = self
             .logs
             .read(query)
-            .map_err(|error| answer::refusal(StatusCode::SERVICE_UNAVAILABLE, chain(&error)))?;
+            .map_err(|error| Refused(StatusCode::SERVICE_UNAVAILABLE, chain(&error)))?;
         let lines = futures_util::StreamExt::filter_map(stream, |line| async move {
             match line {
                 Ok(line) => answer::line(&line),
@@ -142,8 +145,8 @@ impl Desk {
         Ok(answer::lines(lines))
     }
 
-    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, Answer> {
-        let gone = || answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the agent is going");
+    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, Refused> {
+        let gone = || Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent is going".to_owned());
         self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
@@ -164,11 +167,11 @@ impl Query<'_> {
     fn parse<T: std::str::FromStr<Err: std::error::Error>>(
         &self,
         name: &str,
-    ) -> Result<Option<T>, Answer> {
+    ) -> Result<Option<T>, Refused> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let parsed = value.parse().map_err(|error: T::Err| {
-            answer::refusal(StatusCode::BAD_REQUEST, format!("{name}: {error}"))
-        });
+        let parsed = value
+            .parse()
+            .map_err(|error: T::Err| Refused(StatusCode::BAD_REQUEST, format!("{name}: {error}")));
         parsed.map(Some)
     }
 }

@@ -1,5 +1,5 @@
-//! Does what the controller says. Each effect is short here; what takes time becomes a task whose answer
-//! comes back as an event.
+//! Does what the controller says. Each effect is short here; what takes time becomes a task whose
+//! answer comes back as an event.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::supervisor::probe::{Probe, ProbeTarget};
 impl Agent {
     pub(super) async fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::SaveLedger(ledger) => self.save_ledger(*ledger).await,
+            Effect::SaveLedger(ledger) => self.save_ledger(*ledger),
             Effect::ReadChannel => self.read_channel(),
             Effect::Fetch(target) => self.fetch(target),
             Effect::CancelFetch(target) => {
@@ -58,14 +58,15 @@ impl Agent {
         }
     }
 
-    /// For answers that are there at once. Their number is bounded by that of the effects of a step.
+    /// For answers that are there at once. Their number is bounded by that of the effects of a
+    /// step.
     pub(super) fn answer(&self, event: Event) {
         if let Err(error) = self.events.try_send(event) {
             tracing::error!("an answer for the controller is lost: {error}");
         }
     }
 
-    async fn save_ledger(&mut self, ledger: Ledger) {
+    fn save_ledger(&mut self, ledger: Ledger) {
         // On this task's time: what follows in the same step relies on it.
         let saved = tokio::task::block_in_place(|| self.ledger_file.save(ledger));
         let saved = saved.map_err(|error| chain(&error));

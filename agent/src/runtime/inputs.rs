@@ -15,7 +15,8 @@ use crate::releases::hash;
 use crate::supervisor::{Record, SupervisorEvent};
 
 impl Agent {
-    /// What is on the host when the agent starts: processes of the agent before, their sockets, releases.
+    /// What is on the host when the agent starts: processes of the agent before, their sockets,
+    /// releases.
     pub(super) async fn look_around(&mut self) -> Result<Event, RuntimeError> {
         let adoption = self.supervisor.adopt().await?;
         for note in &adoption.notes {
@@ -79,7 +80,7 @@ impl Agent {
                 self.registry.remove(&id, run);
                 self.board.remove(&id);
                 // Said first, so that the exit's own line carries it.
-                let crash = reason.map(|reason| News::Crashing(reason));
+                let crash = reason.map(News::Crashing);
                 if let Some(news) = crash {
                     self.answer(Event::Process { id: id.clone(), run, news });
                     self.answer(Event::Process { id, run, news: News::Exited(exit) });

@@ -78,7 +78,8 @@ impl LedgerFile {
     }
 }
 
-/// A broken ledger is put aside, not believed and not fatal: the processes that run say what it said.
+/// A broken ledger is put aside, not believed and not fatal: the processes that run say what it
+/// said.
 fn read(path: &Utf8Path) -> Result<Option<Document>, LedgerFileError> {
     let Some(bytes) = fsx::read_if_exists(path)? else { return Ok(None) };
     match serde_json::from_slice::<Form>(&bytes) {

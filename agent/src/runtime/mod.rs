@@ -1,7 +1,7 @@
 //! The agent: feeds what happens on the host to the controller, and does what it says.
 //!
-//! One task owns the controller and everything that is not thread-safe by nature; whatever takes time runs
-//! beside it and comes back as an event. Nothing is decided here.
+//! One task owns the controller and everything that is not thread-safe by nature; whatever takes
+//! time runs beside it and comes back as an event. Nothing is decided here.
 
 mod effects;
 mod inputs;

@@ -157,6 +157,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fsx", LEAVES),
     ("net", LEAVES),
     ("procfs", LEAVES),
+    ("source_url", LEAVES),
     ("telemetry", LEAVES),
     ("config", LEAVES),
     ("aws", LEAVES),
@@ -167,7 +168,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("metrics", LEAVES_AND_AWS),
     ("lifecycle", LEAVES_AND_AWS),
     ("backups", LEAVES_AND_AWS),
-    ("control", &["clock", "errors", "fsx", "net", "procfs", "telemetry", "config"]),
+    // Log lines go from their files to the command line without a detour through the runtime.
+    ("control", &["clock", "errors", "fsx", "net", "procfs", "telemetry", "config", "logs"]),
     (
         "runtime",
         &[
@@ -176,6 +178,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "fsx",
             "net",
             "procfs",
+            "source_url",
             "telemetry",
             "config",
             "aws",
@@ -189,14 +192,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
+    // Plays the person: what the command line may use, and nothing that runs an app.
+    ("demo", &["clock", "errors", "fsx", "procfs", "config", "control", "releases"]),
     (
         "cli",
         &[
+            "demo",
             "clock",
             "errors",
             "fsx",
             "net",
             "procfs",
+            "source_url",
             "telemetry",
             "config",
             "aws",
@@ -212,8 +219,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const LEAVES: &[&str] = &["clock", "errors", "fsx", "net", "procfs", "telemetry"];
-const LEAVES_AND_AWS: &[&str] = &["clock", "errors", "fsx", "net", "procfs", "telemetry", "aws"];
+const LEAVES: &[&str] = &["clock", "errors", "fsx", "net", "procfs", "source_url", "telemetry"];
+const LEAVES_AND_AWS: &[&str] =
+    &["clock", "errors", "fsx", "net", "procfs", "source_url", "telemetry", "aws"];
 
 /// What the core must not name: whatever does something, or could differ between two runs.
 const CORE_BANNED: &[&str] = &[

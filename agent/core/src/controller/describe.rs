@@ -1,5 +1,5 @@
-//! The controller's part of `status`: what is desired, what runs, and why. Requests and resources are
-//! the shell's to fill in.
+//! The controller's part of `status`: what is desired, what runs, and why. Requests and resources
+//! are the shell's to fill in.
 
 use super::*;
 use crate::process::{Phase, Process};
@@ -116,7 +116,8 @@ impl Controller {
         if live.all_accept() {
             return State::Serving;
         }
-        // Before the first look at processes that outlived their agent nothing is known against them.
+        // Before the first look at processes that outlived their agent nothing is known against
+        // them.
         let unknown = |process: &Process| matches!(process.phase, Phase::Adopted { .. });
         let fresh = |process: &Process| !process.served && process.restarts.total() == 0;
         let pending = |process: &Process| process.accepts() || unknown(process) || fresh(process);

@@ -43,8 +43,8 @@ impl Controller {
         }
     }
 
-    /// The tiers that need a new generation to run `target`, or why it cannot run here. `None` while
-    /// its `release.toml` is not known.
+    /// The tiers that need a new generation to run `target`, or why it cannot run here. `None`
+    /// while its `release.toml` is not known.
     pub(super) fn stale_tiers(&self, target: &Target) -> Option<Result<Vec<TierName>, String>> {
         let spec = self.specs.get(&target.release.digest)?;
         let tiers = match self.tiers_here(spec) {

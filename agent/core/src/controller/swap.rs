@@ -104,8 +104,8 @@ impl Controller {
         }
     }
 
-    /// The host is sized for two generations, not for three; but a live one that is bad, or does not
-    /// serve at all, is worse than a third one, so its replacement does not wait.
+    /// The host is sized for two generations, not for three; but a live one that is bad, or does
+    /// not serve at all, is worse than a third one, so its replacement does not wait.
     fn is_crowded(&self, tier: &TierName, kind: Kind) -> bool {
         let alive = self.generations.values().filter(|g| g.record.tier == *tier).count();
         let broken = self.live_of(tier).is_some_and(|live| live.accepting() == 0);

@@ -21,7 +21,8 @@ impl fmt::Display for ReleaseRef {
     }
 }
 
-/// A release and the manifest that describes it: all that is needed to fetch it and check every byte.
+/// A release and the manifest that describes it: all that is needed to fetch it and check every
+/// byte.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// The release.

@@ -31,7 +31,8 @@ fn every_life_keeps_the_invariants_and_ends_well() {
         return;
     }
     let (mut cutovers, mut rollbacks, mut deaths, mut steps) = (0, 0, 0, 0);
-    for seed in 0..number("SEEDS").unwrap_or(SEEDS_DEFAULT) {
+    let seeds = number("SEEDS").unwrap_or(SEEDS_DEFAULT);
+    for seed in 0..seeds {
         if number("TRACE").is_some() {
             eprintln!("{seed}");
         }
@@ -43,7 +44,8 @@ fn every_life_keeps_the_invariants_and_ends_well() {
                 steps += world.counts.steps;
             }
             Err(_) => panic!(
-                "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim -- --nocapture"
+                "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim \
+                 -- --nocapture"
             ),
         }
     }
@@ -51,7 +53,7 @@ fn every_life_keeps_the_invariants_and_ends_well() {
         "{steps} steps, {deaths} deaths of the agent, {cutovers} cutovers, {rollbacks} rollbacks"
     );
     // A simulator in which nothing happens would prove nothing.
-    assert!(cutovers > 1000 && rollbacks > 100 && deaths > 1000);
+    assert!(cutovers > seeds && rollbacks > seeds / 10 && deaths > seeds);
 }
 
 #[test]
