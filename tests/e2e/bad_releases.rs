@@ -1,5 +1,5 @@
-//! Releases that should never serve, or not for long. The release before goes on, and people are told
-//! what is wrong in words that help.
+//! Releases that should never serve, or not for long. The release before goes on, and people are
+//! told what is wrong in words that help.
 
 use std::fs;
 use std::time::Duration;

@@ -13,7 +13,7 @@ use crate::harness::reaper::processes_of;
 use crate::harness::{http_client, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
-// Three probes, each given 5 s and 5 s apart.
+// Three probes, each given 5 s, 1 s apart during a trial.
 const HUNG_IS_FOUND_WITHIN: Duration = Duration::from_secs(45);
 
 fn serve<'a>(world: &'a World, release: &Release) -> Agent<'a> {
@@ -85,7 +85,10 @@ fn a_crash_loop_degrades_the_tier_and_not_the_agent() {
 #[test]
 fn a_hung_process_is_replaced() {
     let world = World::new();
-    let agent = serve(&world, &Release::web("v1", world.port));
+    // On trial, because a release on trial is probed more often; there is none to go back to.
+    world.release(&Release::web("v1", world.port).set("trial.for", "5m"));
+    let agent = Agent::start(&world);
+    agent.wait_for_release("v1");
     let address = format!("127.0.0.1:{}", world.port);
     std::thread::scope(|scope| {
         let hang = || http_client::get(&address, "/block?ms=600000");

@@ -125,7 +125,9 @@ fn killed_at_random_moments_the_rollout_still_ends_well() {
     load.wait_for_answers(100);
     for round in 1..=RANDOM_ROUNDS {
         let version = format!("v{round}");
-        world.release(&Release::web(&version, world.port));
+        let release = Release::web(&version, world.port);
+        let bad = round % 2 == 0;
+        world.release(&if bad { release.app("BOOT", "throw") } else { release });
         // Twice, so that a new agent, which takes over what it finds, is killed as well.
         for within_ms in [1500, 500] {
             // The moment itself is what is tested.
@@ -133,7 +135,11 @@ fn killed_at_random_moments_the_rollout_still_ends_well() {
             agent.kill();
             agent.restart();
         }
-        agent.wait_for_settled(&version);
+        if bad {
+            agent.wait_for_rejected(&version);
+        } else {
+            agent.wait_for_settled(&version);
+        }
     }
     load.wait_for_answers(100);
     load.stop().assert_none_failed();

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::agent::{ENVIRONMENT, World};
 
-/// A release in the making. Its digests are right unless an edit makes them wrong: whoever can write to
-/// the source can do that.
+/// A release in the making. Its digests are right unless an edit makes them wrong: that is what
+/// somebody can do who can write to the source.
 #[derive(Debug, Clone, Default)]
 pub struct Forged {
     files: Vec<Value>,
@@ -57,8 +57,8 @@ impl Forged {
         self
     }
 
-    /// Puts the release into the world's source directory, and points the channel at it. `edit` may lie
-    /// in the manifest.
+    /// Puts the release into the world's source directory, and points the channel at it. `edit` may
+    /// lie in the manifest.
     pub fn put(self, world: &World, version: &str, edit: impl Fn(&mut Value)) {
         let artifact = zstd::bulk::compress(&self.tar, 3).expect("zstd");
         let digest = sha256(&artifact).to_string();

@@ -1,5 +1,5 @@
-//! Archives made to harm the host, by somebody who can write to the source: digests are right, so only
-//! what is in them gives them away.
+//! Archives made to harm the host, by somebody who can write to the source: digests are right, so
+//! only what is in them gives them away.
 
 use std::fs;
 
@@ -104,7 +104,7 @@ fn hostile_archives_are_refused_by_name_and_the_live_release_goes_on() {
             |m| {
                 // Directories are the shortest: the document itself has a limit, too.
                 let files =
-                    (0..500_001).map(|n| json!({"path": format!("a{n:06}"), "kind": "directory"}));
+                    (0..500_001).map(|n| json!({"path": format!("a{n:06}"), "kind": "dir"}));
                 m["files"] = files.collect();
             },
             "entries, more than 500000",

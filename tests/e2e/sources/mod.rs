@@ -1,5 +1,5 @@
-//! Where releases come from: S3 that fails in every way, archives that lie, disks without room. What
-//! serves goes on.
+//! Where releases come from: S3 that fails in every way, archives that lie, disks without room.
+//! What serves goes on.
 
 mod disk;
 mod hostile;
