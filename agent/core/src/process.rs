@@ -16,7 +16,6 @@ use crate::types::{Pid, ProcessId, ReleaseRef, Run};
 mod news;
 mod probing;
 
-use probing::probe_pause;
 
 /// What a generation wants of its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,10 +180,21 @@ impl Process {
         matches!(self.phase, Phase::Ready | Phase::Accepting { .. })
     }
 
-    /// Whether its probes failed so often that it counts as hung.
+    /// Why it counts as hung, if its probes failed that often.
     #[must_use]
-    pub fn hung(&self) -> bool {
-        self.probing.bad >= limits::PROBE_FAILURES_MAX
+    pub fn hung(&self) -> Option<String> {
+        let last = self.probing.last.as_ref().and_then(|(_, answer)| answer.as_ref().err());
+        let last = last.map_or("no answer", String::as_str);
+        let bad = self.probing.bad;
+        (bad >= limits::PROBE_FAILURES_MAX).then(|| format!("failed {bad} probes in a row: {last}"))
+    }
+
+    /// How it crashed or hung since it last served, if it did.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let ended = self.served && self.exits > 0;
+        let ended = ended.then(|| self.reason.as_deref().unwrap_or("ended").to_owned());
+        ended.or_else(|| self.hung())
     }
 
     /// The next moment at which [`Self::drive`] has something to do even without news.
@@ -290,10 +300,8 @@ impl Process {
         }
         let reason = if confirm_by.is_some_and(|by| drive.now.at >= by) {
             "was told to accept and did not confirm it".to_owned()
-        } else if self.hung() {
-            let last = self.probing.last.as_ref().and_then(|(_, answer)| answer.clone().err());
-            let last = last.unwrap_or_else(|| "no answer".to_owned());
-            format!("failed {} probes in a row: {last}", self.probing.bad)
+        } else if let Some(reason) = self.hung() {
+            reason
         } else {
             return;
         };
@@ -337,7 +345,8 @@ impl Process {
         let confirm_by = commands.then(|| drive.now.at.plus(limits::ACCEPT_WITHIN));
         self.phase = Phase::Accepting { confirm_by };
         self.probing.bad = 0;
-        self.probing.next = drive.now.at.plus(probe_pause(drive.trial));
+        // Soon, because what was just told to accept is about to be on trial.
+        self.probing.next = drive.now.at.plus(limits::PROBE_TRIAL_EVERY);
         if commands {
             out.push(Effect::Accept { id: self.id.clone(), run: self.run });
         } else {

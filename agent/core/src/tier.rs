@@ -225,10 +225,8 @@ impl GenerationState {
     /// The first process that crashed, hung or lost its probes since it served, and how.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let troubled = |process: &&Process| (process.served && process.exits > 0) || process.hung();
-        let process = self.processes.iter().find(troubled)?;
-        let reason = process.reason.as_deref().unwrap_or("does not answer its probes");
-        Some(format!("{} {reason}", process.id))
+        let trouble = |process: &Process| Some(format!("{} {}", process.id, process.trouble()?));
+        self.processes.iter().find_map(trouble)
     }
 
     /// A process that keeps ending, if there is one.

@@ -165,7 +165,8 @@ impl Controller {
             Kind::Rollback => self.ledger.settle(),
             Kind::Renewal => {}
         }
-        self.trial = None;
+        let on_trial = !self.ledger.settled;
+        self.trial = on_trial.then_some(Trial { since: now, stuck: None });
         let took = crate::time::text(now.at.since(rollout.began.at));
         let version = &rollout.target.release.version;
         let text = match rollout.kind {
