@@ -9,7 +9,7 @@ use crate::harness::app::{BareApp, Release};
 use crate::harness::forged::Forged;
 use crate::harness::load::{Kind, Load, Report};
 
-/// How often clients at work may lose a request when two processes crash: once each at every crash.
+/// Clients at work: each has at most one request in the hands of a process that crashes.
 const WORKERS: u64 = 20;
 
 fn load(world: &World) -> Load {
@@ -188,7 +188,8 @@ fn a_crash_during_the_trial_is_rolled_back_in_no_time() {
     let took = Duration::from_millis(u64::try_from(back - crash).unwrap());
     let report = load.stop();
     assert_failures_are(&report, &["before a byte of the answer", "within the answer"]);
-    assert!(report.failed() <= WORKERS, "{report:#?}");
+    // Two processes crash, not quite at the same time.
+    assert!(report.failed() <= 2 * WORKERS, "{report:#?}");
     let start = start_of_two(&world);
     assert!(took < start + Duration::from_secs(1), "took {took:?}, a start takes {start:?}");
 

@@ -39,7 +39,7 @@ fn hostile_archives_are_refused_by_name_and_the_live_release_goes_on() {
     type Edit = fn(&mut Value);
     let as_is: Edit = |_| ();
     let two_up = "../../escaped";
-    let cases: [(&str, Forged, Edit, &str); 13] = [
+    let cases: [(&str, Forged, Edit, &str); 11] = [
         ("absolute", instead(EntryType::Regular, escaped, "", 0o644, JS), as_is, "is absolute"),
         ("dots", instead(EntryType::Regular, two_up, "", 0o644, JS), as_is, "has a '..'"),
         ("symlink", instead(EntryType::Symlink, "app.js", "/etc", 0o777, b""), as_is, "\"app.js\""),
@@ -56,22 +56,10 @@ fn hostile_archives_are_refused_by_name_and_the_live_release_goes_on() {
             "\"app.js\" is a device",
         ),
         (
-            "fifo",
-            instead(EntryType::Fifo, "app.js", "", 0o666, b""),
-            as_is,
-            "\"app.js\" is a named pipe",
-        ),
-        (
             "setuid",
             instead(EntryType::Regular, "app.js", "", 0o4755, JS),
             as_is,
             "\"app.js\" is setuid",
-        ),
-        (
-            "longer",
-            instead(EntryType::Regular, "app.js", "", 0o644, &[b'x'; 4096]),
-            as_is,
-            "has 4096 bytes, the manifest says",
         ),
         (
             "listed-outside",
