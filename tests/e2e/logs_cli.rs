@@ -36,12 +36,15 @@ fn logs_go_on_across_restarts_and_releases() {
 
     assert_eq!(world.cli(&["restart", "web"]).code, Some(0));
     agent.wait_for_event("v1 serves with new processes");
+    // The old ones may take a connection until they have heard that they are replaced.
+    agent.wait_for_one_generation("web", 2);
     let second = print(&world, "second");
     assert_ne!(first, second);
     all.wait_for_line(&format!("{second}  second"));
 
     world.release(&Release::web("v2", world.port).with_worker());
     agent.wait_for_settled("v2");
+    agent.wait_for_one_generation("web", 2);
     let third = print(&world, "third");
     all.wait_for_line(&format!("{third}  third"));
     workers.wait_for_line(" finished 1");

@@ -16,7 +16,6 @@ use crate::types::{Pid, ProcessId, ReleaseRef, Run};
 mod news;
 mod probing;
 
-
 /// What a generation wants of its processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
