@@ -231,10 +231,11 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let probe = Probe { target, path: Some("/health".to_owned()), within: WITHIN };
-        let said = tokio::select! {
-            result = probe.ask() => result.map_or_else(|error| error.to_string(), |()| "ok".to_owned()),
+        let result = tokio::select! {
+            result = probe.ask() => result,
             () = serve => unreachable!(),
         };
+        let said = result.map_or_else(|error| error.to_string(), |()| "ok".to_owned());
         assert!(said.starts_with(expected), "{said:?}, not {expected:?}");
     }
 

@@ -1,3 +1,5 @@
+//! Packing: the same bytes for the same directory, and what cannot be packed.
+
 use super::super::testing::World;
 use super::*;
 
