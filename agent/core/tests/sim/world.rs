@@ -132,7 +132,7 @@ impl World {
         if self.agent.is_none() {
             self.come(0, Coming::AgentStarts);
         }
-        self.processes.values_mut().for_each(|process| process.hung = false);
+        // What hangs goes on hanging: it has to be found and replaced.
         self.promote(Conduct::Good);
         self.run_until(self.now.at.plus(Duration::from_mins(20)));
         let controller = self.agent.as_ref().expect("an agent in peace");
