@@ -560,11 +560,12 @@ function cut() {
 
 function endConnection({ socket, detached, raw }) {
   if (!detached) return socket.destroy();
-  if (raw) return socket.end();
+  if (raw) return socket.destroySoon();
   // The library `ws` knows its own socket, and closes it as the protocol wants.
   const key = Object.getOwnPropertySymbols(socket).find((one) => one.description === 'websocket');
   if (key && socket[key] && typeof socket[key].close === 'function') return socket[key].close(1001);
-  return socket.end(GOING_AWAY);
+  // Not end(): the app does not know, and what it still writes would be an error of its own.
+  return socket.write(GOING_AWAY);
 }
 
 function drained() {
