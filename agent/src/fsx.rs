@@ -94,15 +94,17 @@ fn temporary_beside(path: &Utf8Path) -> Utf8PathBuf {
     path.with_file_name(format!(".{name}.{}.{count}.new", std::process::id()))
 }
 
+/// A directory of its own for a test; removed when the first value is dropped.
+#[cfg(test)]
+pub(crate) fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
+    (directory, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
-        (directory, path)
-    }
 
     #[test]
     fn writes_replaces_and_leaves_nothing_beside() {

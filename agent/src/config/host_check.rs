@@ -190,14 +190,7 @@ fn proc_text(name: &str) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fsx::write_atomic;
-    use camino::Utf8PathBuf;
-
-    fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
-        (directory, path)
-    }
+    use crate::fsx::{scratch, write_atomic};
 
     fn check(lines: &str, mode: u32) -> Result<String, String> {
         let (_keep, scratch) = scratch();

@@ -3,14 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use groundcrew_core::types::ProcessId;
 
-pub(super) fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
-    (directory, path)
-}
+pub(super) use crate::fsx::scratch;
 
 pub(super) fn process(id: &str) -> ProcessId {
     id.parse().unwrap()

@@ -313,12 +313,7 @@ fn delete_some(directory: &Utf8Path, left: &mut usize) -> Result<(), FileError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
-        (directory, path)
-    }
+    use crate::fsx::scratch;
 
     fn put(path: &Utf8Path, files: usize) {
         fsx::create_dirs(&path.join("deep/er"), 0o755).unwrap();

@@ -79,14 +79,12 @@ impl Agent {
             SupervisorEvent::Exited { id, run, exit, reason } => {
                 self.registry.remove(&id, run);
                 self.board.remove(&id);
+                let exited = Event::Process { id: id.clone(), run, news: News::Exited(exit) };
+                let Some(reason) = reason else { return Some(exited) };
                 // Said first, so that the exit's own line carries it.
-                let crash = reason.map(News::Crashing);
-                if let Some(news) = crash {
-                    self.answer(Event::Process { id: id.clone(), run, news });
-                    self.answer(Event::Process { id, run, news: News::Exited(exit) });
-                    return None;
-                }
-                Some(Event::Process { id, run, news: News::Exited(exit) })
+                self.answer(Event::Process { id, run, news: News::Crashing(reason) });
+                self.answer(exited);
+                None
             }
             SupervisorEvent::KillUnfinished { id, left, .. } => {
                 tracing::error!("{id} cannot be killed: {left:?} hang in the kernel");

@@ -122,12 +122,7 @@ fn lock(state_dir: &Utf8Path) -> Result<File, RuntimeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scratch() -> (tempfile::TempDir, Utf8PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
-        (directory, path)
-    }
+    use crate::fsx::scratch;
 
     #[test]
     fn remembers_across_agents_and_lets_only_one_in() {
