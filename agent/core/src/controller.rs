@@ -10,9 +10,8 @@ use crate::effect::{Effect, Level, tell};
 use crate::event::{ChannelReading, Event, FetchOutcome, OnDisk};
 use crate::ledger::Ledger;
 use crate::limits;
-use crate::restart::jittered;
 use crate::retention::to_prune;
-use crate::rollout::{Retry, Rollout};
+use crate::rollout::{Retry, Rollout, retry_delay};
 use crate::spec::{ReleaseSpec, TierOverride, TierPlan};
 use crate::status::State;
 use crate::tier::{Circumstances, GenerationState, Role};
@@ -400,11 +399,6 @@ fn splitmix(state: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// The pause before trying again, for a fetch or a rollout.
-fn retry_after(failures: u32, jitter: u64) -> Duration {
-    jittered(crate::rollout::retry_delay(failures, jitter), jitter)
 }
 
 /// Whether two targets are the same bytes; the version is only a label.

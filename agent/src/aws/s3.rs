@@ -138,7 +138,7 @@ impl Bucket {
 
     /// Reads an object of at most `bytes_max` bytes.
     pub async fn get(&self, key: &str, bytes_max: u64) -> Result<Object, S3Error> {
-        self.read(self.get_object(key), key, bytes_max).await
+        self.read(self.get_object(key), key, bytes_max, Vec::new()).await
     }
 
     /// Reads an object unless it still is the version `etag`; `None` when it is.
@@ -152,21 +152,22 @@ impl Bucket {
         match answer {
             Err(error) if status_of(&error) == Some(304) => Ok(None),
             Err(error) => Err(self.failed("read", key, error)),
-            Ok(output) => self.body(output, key, bytes_max).await.map(Some),
+            Ok(output) => self.body(output, key, bytes_max, Vec::new()).await.map(Some),
         }
     }
 
-    /// Reads exactly `range` of the version `etag`.
+    /// Reads exactly `range` of the version `etag`, into the memory of `buffer`.
     pub async fn get_range(
         &self,
         key: &str,
         range: Range<u64>,
         etag: &str,
+        buffer: Vec<u8>,
     ) -> Result<Vec<u8>, S3Error> {
         let expected = range.end - range.start;
         let header = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.get_object(key).range(header).if_match(etag);
-        let Object { bytes, .. } = self.read(request, key, expected).await?;
+        let Object { bytes, .. } = self.read(request, key, expected, buffer).await?;
         let actual = bytes.len() as u64;
         if actual < expected {
             let source = BodyError::Truncated { actual, expected };
@@ -238,9 +239,10 @@ impl Bucket {
         request: GetObjectFluentBuilder,
         key: &str,
         bytes_max: u64,
+        buffer: Vec<u8>,
     ) -> Result<Object, S3Error> {
         let output = request.send().await.map_err(|error| self.failed("read", key, error))?;
-        self.body(output, key, bytes_max).await
+        self.body(output, key, bytes_max, buffer).await
     }
 
     async fn body(
@@ -248,6 +250,7 @@ impl Bucket {
         output: GetObjectOutput,
         key: &str,
         bytes_max: u64,
+        mut bytes: Vec<u8>,
     ) -> Result<Object, S3Error> {
         let etag = output.e_tag().unwrap_or_default().to_owned();
         let expected = output.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
@@ -263,7 +266,8 @@ impl Bucket {
         if expected > bytes_max {
             return Err(too_long());
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+        bytes.clear();
+        bytes.reserve_exact(usize::try_from(expected).unwrap_or(0));
         let mut stream = output.body;
         let all = async {
             while let Some(chunk) = stream.next().await {

@@ -17,17 +17,19 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use groundcrew_core::status::{ReleasesDocument, StatusDocument};
 use groundcrew_core::types::{TierName, Version};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::fsx::{self, About, FileError};
 use crate::logs::Logs;
+use answer::Answer;
 use routes::Desk;
 
 /// Questions waiting for the runtime.
@@ -106,7 +108,11 @@ impl Control {
         if let Some(address) = serving.http {
             let listener = listen_tcp(address)?;
             let ready = serving.ready.clone();
-            tasks.spawn(serve_ready(listener, ready, cancel.clone()));
+            let answer = move |request| {
+                let ready = *ready.borrow();
+                async move { routes::public(&request, ready) }
+            };
+            tasks.spawn(serve(listener, answer, cancel.clone()));
         }
         let path = serving.socket;
         fsx::remove_if_exists(&path)?;
@@ -116,7 +122,11 @@ impl Control {
             .about("protect", &path)?;
         let desk =
             Desk { requests, ready: serving.ready, logs: serving.logs, cancel: cancel.clone() };
-        tasks.spawn(serve_control(listener, desk, cancel.clone()));
+        let answer = move |request| {
+            let desk = desk.clone();
+            async move { desk.answer(&request).await }
+        };
+        tasks.spawn(serve(listener, answer, cancel.clone()));
         Ok((Self { cancel, tasks }, receiver))
     }
 
@@ -136,64 +146,57 @@ fn listen_tcp(address: SocketAddr) -> Result<TcpListener, ControlError> {
     listen().map_err(|source| ControlError::Listen { address: address.to_string(), source })
 }
 
-async fn serve_ready(
-    listener: TcpListener,
-    ready: watch::Receiver<bool>,
-    cancel: CancellationToken,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    let ready = ready.clone();
-                    let answer = service_fn(move |request| {
-                        let ready = *ready.borrow();
-                        async move { Ok::<_, Infallible>(routes::public(&request, ready)) }
-                    });
-                    connections.spawn(connection(stream, answer));
-                }
-                Err(error) => pause(&error).await,
-            },
-        }
-    }
-    connections.shutdown().await;
+/// What both sockets are: a source of connections.
+trait Accept {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-async fn serve_control(listener: UnixListener, desk: Desk, cancel: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    let desk = desk.clone();
-                    let answer = service_fn(move |request| {
-                        let desk = desk.clone();
-                        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
-                    });
-                    connections.spawn(connection(stream, answer));
-                }
-                Err(error) => pause(&error).await,
-            },
-        }
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        Ok(Self::accept(self).await?.0)
     }
-    connections.shutdown().await;
 }
 
-async fn connection<S, F>(stream: impl AsyncRead + AsyncWrite + Unpin, answer: F)
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(Self::accept(self).await?.0)
+    }
+}
+
+/// Answers everybody who connects, until it is told to stop.
+async fn serve<F, A>(listener: impl Accept, answer: F, cancel: CancellationToken)
 where
-    F: hyper::service::HttpService<
-            hyper::body::Incoming,
-            ResBody = answer::Body,
-            Error = Infallible,
-            Future = S,
-        >,
-    S: Future<Output = Result<answer::Answer, Infallible>>,
+    F: Fn(hyper::Request<Incoming>) -> A + Clone + Send + 'static,
+    A: Future<Output = Answer> + Send + 'static,
 {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok(stream) => drop(connections.spawn(connection(stream, answer.clone()))),
+                Err(error) => pause(&error).await,
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn connection<A: Future<Output = Answer>>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl Fn(hyper::Request<Incoming>) -> A,
+) {
+    let answer = service_fn(move |request| {
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)

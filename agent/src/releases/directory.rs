@@ -106,7 +106,13 @@ impl Directory {
     }
 
     /// Reads exactly `range` of the version `etag`, as [`Directory::head`] named it.
-    pub async fn get_range(&self, key: &Key, range: Range<u64>, etag: &str) -> Result<Vec<u8>> {
+    pub async fn get_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        etag: &str,
+        mut buffer: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         let (path, etag) = (self.path(key), etag.to_owned());
         blocking(move || {
             let file = File::open(&path).about("read", &path)?;
@@ -119,9 +125,9 @@ impl Directory {
                 return refuse("read", &path, ErrorKind::Unavailable, why);
             }
             let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, range.start).about("read", &path)?;
-            Ok(bytes)
+            buffer.resize(length, 0);
+            file.read_exact_at(&mut buffer, range.start).about("read", &path)?;
+            Ok(buffer)
         })
         .await
     }
@@ -317,11 +323,11 @@ mod tests {
         source.put_file(&key, &file).await.unwrap();
         let head = source.head(&key).await.unwrap().unwrap();
         assert_eq!(head.size, 10);
-        assert_eq!(source.get_range(&key, 2..5, &head.etag).await.unwrap(), b"234");
-        let error = source.get_range(&key, 8..11, &head.etag).await.unwrap_err();
+        assert_eq!(source.get_range(&key, 2..5, &head.etag, Vec::new()).await.unwrap(), b"234");
+        let error = source.get_range(&key, 8..11, &head.etag, vec![1]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unavailable);
         source.put_file(&key, &file).await.unwrap();
-        let error = source.get_range(&key, 2..5, &head.etag).await.unwrap_err();
+        let error = source.get_range(&key, 2..5, &head.etag, Vec::new()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::PreconditionFailed);
     }
 }

@@ -171,12 +171,25 @@ impl Manifest {
         struct OnlySchema {
             schema: u32,
         }
-        // First the number alone: another schema may differ in everything else.
-        let OnlySchema { schema } = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
-        if schema != SCHEMA {
-            return Err(ManifestError::Schema(schema));
+        match serde_json::from_slice(bytes) {
+            Ok(contents) => Self::new(contents),
+            // Another schema may differ in everything else: its number is the better reason.
+            Err(error) => match serde_json::from_slice(bytes) {
+                Ok(OnlySchema { schema }) if schema != SCHEMA => Err(ManifestError::Schema(schema)),
+                _ => Err(ManifestError::Json(error)),
+            },
         }
-        Self::new(serde_json::from_slice(bytes).map_err(ManifestError::Json)?)
+    }
+
+    /// Reads the one number that housekeeping asks for, without the list of files: a manifest that
+    /// was checked when its release came to disk need not be checked again.
+    pub fn parse_unpacked_bytes(bytes: &[u8]) -> Result<u64, ManifestError> {
+        #[derive(Deserialize)]
+        struct OnlySize {
+            unpacked_bytes: u64,
+        }
+        let only: OnlySize = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        Ok(only.unpacked_bytes)
     }
 
     /// Checks that the parts agree with each other and with the limits.

@@ -173,12 +173,13 @@ impl Source {
         key: &Key,
         range: Range<u64>,
         etag: &str,
+        buffer: Vec<u8>,
     ) -> Result<Vec<u8>, SourceError> {
         match self {
             Self::S3 { bucket, prefix } => {
-                Ok(bucket.get_range(&in_bucket(prefix, key), range, etag).await?)
+                Ok(bucket.get_range(&in_bucket(prefix, key), range, etag, buffer).await?)
             }
-            Self::Directory(directory) => Ok(directory.get_range(key, range, etag).await?),
+            Self::Directory(directory) => Ok(directory.get_range(key, range, etag, buffer).await?),
         }
     }
 

@@ -130,9 +130,22 @@ impl Store {
 
     /// The manifest a release came with.
     pub fn manifest(&self, digest: &Digest) -> Result<Manifest, StoreError> {
+        self.read_manifest(digest, Manifest::parse)
+    }
+
+    /// Bytes of all files of a release, as its manifest says.
+    pub fn unpacked_bytes(&self, digest: &Digest) -> Result<u64, StoreError> {
+        self.read_manifest(digest, Manifest::parse_unpacked_bytes)
+    }
+
+    fn read_manifest<T>(
+        &self,
+        digest: &Digest,
+        parse: impl FnOnce(&[u8]) -> Result<T, ManifestError>,
+    ) -> Result<T, StoreError> {
         let path = self.manifest_path(digest);
         let bytes = fsx::read_if_exists(&path)?.ok_or(StoreError::Missing(*digest))?;
-        Manifest::parse(&bytes).map_err(|source| StoreError::Manifest { path, source })
+        parse(&bytes).map_err(|source| StoreError::Manifest { path, source })
     }
 
     /// Removes a release; one that is not there is fine. The disk is free once

@@ -265,8 +265,8 @@ pub(super) async fn on_disk(store: &Arc<Store>) -> Vec<OnDisk> {
             tracing::error!("{}", chain(&error));
             Vec::new()
         });
-        let size = |digest: Digest| match store.manifest(&digest) {
-            Ok(manifest) => Some(OnDisk { digest, bytes: manifest.unpacked_bytes }),
+        let size = |digest: Digest| match store.unpacked_bytes(&digest) {
+            Ok(bytes) => Some(OnDisk { digest, bytes }),
             Err(error) => {
                 tracing::error!("{}", chain(&error));
                 None

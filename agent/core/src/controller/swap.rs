@@ -28,7 +28,7 @@ impl Rollout {
                 }
                 self.fetches_failed = self.fetches_failed.saturating_add(1);
                 self.reason = Some(reason.clone());
-                let not_before = now.at.plus(retry_after(self.fetches_failed, jitter));
+                let not_before = now.at.plus(retry_delay(self.fetches_failed, jitter));
                 self.stage = Stage::Fetching { asked: false, not_before };
             }
         }
@@ -234,7 +234,7 @@ impl Controller {
         }
         let before = self.retry.take().filter(|retry| retry.target == target);
         let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);
-        let delay = retry_after(failures, self.random);
+        let delay = retry_delay(failures, self.random);
         let wait = crate::time::text(delay);
         out.push(tell(
             now,

@@ -4,7 +4,7 @@
 //! it back when it is unpacked. Frames too large for that are streamed through a few small chunks.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,8 +25,11 @@ const RANGE_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of ranges under way or waiting to be unpacked: eight ranges, enough to keep a connection
 /// to S3 and two threads busy.
 const BUDGET_BYTES: u64 = 8 * 1024 * 1024;
-/// Requests under way at a time.
-const REQUESTS_MAX: usize = 8;
+/// What lies between two needed frames is read along up to this many bytes: S3 takes longer to
+/// answer one more request.
+const GAP_BYTES_MAX: u64 = 128 * 1024;
+/// Requests under way at a time. Single frames are small: it is S3's delay that is hidden here.
+const REQUESTS_MAX: usize = 16;
 /// Bytes of one chunk of a streamed frame.
 const CHUNK_BYTES: u64 = 512 * 1024;
 /// Chunks of a streamed frame under way at a time.
@@ -51,8 +54,8 @@ pub(super) enum Work {
     Range {
         /// Which.
         frames: Range<usize>,
-        /// Their bytes.
-        bytes: Bytes,
+        /// Their bytes; to be given back with [`Job::give_back`].
+        bytes: Vec<u8>,
         /// Their share of the budget.
         _permit: OwnedSemaphorePermit,
     },
@@ -77,7 +80,7 @@ enum Piece {
 /// Downloads every frame that holds a missing file, and hands them to the threads that unpack.
 pub(super) async fn download(
     job: &Arc<Job>,
-    missing: &Bits,
+    missing: &Arc<Bits>,
     work: mpsc::Sender<Work>,
 ) -> Result<(), FetchError> {
     let budget = usize::try_from(BUDGET_BYTES / PERMIT_BYTES).unwrap_or(Semaphore::MAX_PERMITS);
@@ -88,14 +91,14 @@ pub(super) async fn download(
         while tasks.len() >= REQUESTS_MAX {
             joined(tasks.join_next().await)?;
         }
-        let (job, work) = (job.clone(), work.clone());
+        let (job, missing, work) = (job.clone(), missing.clone(), work.clone());
         match piece {
             Piece::Range(frames) => {
                 let share = bytes_of(&job.manifest.frames[frames.clone()]).div_ceil(PERMIT_BYTES);
                 let share = u32::try_from(share).unwrap_or(u32::MAX);
                 let permit = budget.clone().acquire_many_owned(share).await;
                 let permit = permit.map_err(|_| FetchError::Cancelled)?;
-                tasks.spawn(async move { range(&job, frames, permit, &work).await });
+                tasks.spawn(async move { range(&job, &missing, frames, permit, &work).await });
             }
             Piece::Stream(frame) => {
                 let permit = streams.clone().acquire_owned().await;
@@ -127,9 +130,10 @@ fn bytes_of(frames: &[Frame]) -> u64 {
 
 /// The frames that hold a missing file, as few requests as fit the limits.
 fn pieces(manifest: &Manifest, missing: &Bits) -> Vec<Piece> {
+    let frames = &manifest.frames;
     let mut pieces: Vec<Piece> = Vec::new();
-    for (index, frame) in manifest.frames.iter().enumerate() {
-        if !manifest.frame_entries(index).any(|entry| missing.has(entry)) {
+    for (index, frame) in frames.iter().enumerate() {
+        if !needed(manifest, missing, index) {
             continue;
         }
         if frame.length > RANGE_BYTES_MAX {
@@ -137,11 +141,11 @@ fn pieces(manifest: &Manifest, missing: &Bits) -> Vec<Piece> {
             continue;
         }
         match pieces.last_mut() {
-            Some(Piece::Range(frames))
-                if frames.end == index
-                    && bytes_of(&manifest.frames[frames.start..=index]) <= RANGE_BYTES_MAX =>
+            Some(Piece::Range(range))
+                if bytes_of(&frames[range.end..index]) <= GAP_BYTES_MAX
+                    && bytes_of(&frames[range.start..=index]) <= RANGE_BYTES_MAX =>
             {
-                frames.end = index + 1;
+                range.end = index + 1;
             }
             _ => pieces.push(Piece::Range(index..index + 1)),
         }
@@ -149,8 +153,14 @@ fn pieces(manifest: &Manifest, missing: &Bits) -> Vec<Piece> {
     pieces
 }
 
+/// Whether a frame holds a missing file.
+fn needed(manifest: &Manifest, missing: &Bits, frame: usize) -> bool {
+    manifest.frame_entries(frame).any(|entry| missing.has(entry))
+}
+
 async fn range(
     job: &Arc<Job>,
+    missing: &Arc<Bits>,
     frames: Range<usize>,
     permit: OwnedSemaphorePermit,
     work: &mpsc::Sender<Work>,
@@ -159,11 +169,11 @@ async fn range(
     let first = &manifest.frames[frames.start];
     let last = &manifest.frames[frames.end - 1];
     let all = first.offset..last.offset + last.length;
-    let mut bytes = job.read(all).await?;
+    let mut bytes = job.read(all, job.buffer()).await?;
     for attempt in 1..=ATTEMPTS_DIGEST_MAX {
-        let bad = mismatches(job, &frames, &mut bytes).await;
+        let bad = mismatches(job, missing, &frames, &mut bytes).await;
         let Some(&(index, actual)) = bad.first() else {
-            let work_item = Work::Range { frames, bytes: Bytes::from(bytes), _permit: permit };
+            let work_item = Work::Range { frames, bytes, _permit: permit };
             return work.send(work_item).await.map_err(|_| FetchError::Cancelled);
         };
         if attempt == ATTEMPTS_DIGEST_MAX {
@@ -173,7 +183,8 @@ async fn range(
         for (index, _) in bad {
             tracing::warn!(frame = index, "a part of the artifact is corrupt, reading it again");
             let frame = &manifest.frames[index];
-            let again = job.read(frame.offset..frame.offset + frame.length).await?;
+            let range = frame.offset..frame.offset + frame.length;
+            let again = job.read(range, Vec::new()).await?;
             let at = usize::try_from(frame.offset - first.offset).unwrap_or(usize::MAX);
             bytes[at..at + again.len()].copy_from_slice(&again);
         }
@@ -181,14 +192,16 @@ async fn range(
     Ok(())
 }
 
-/// The frames whose digest is another one, with that digest. Hands `bytes` to another thread and
-/// back.
+/// The needed frames whose digest is another one, with that digest. Hands `bytes` to another
+/// thread and back.
 async fn mismatches(
     job: &Arc<Job>,
+    missing: &Arc<Bits>,
     frames: &Range<usize>,
     bytes: &mut Vec<u8>,
 ) -> Vec<(usize, Digest)> {
-    let (taken, frames, job) = (std::mem::take(bytes), frames.clone(), job.clone());
+    let (taken, frames) = (std::mem::take(bytes), frames.clone());
+    let (job, missing) = (job.clone(), missing.clone());
     let hashed = tokio::task::spawn_blocking(move || {
         let mut bad = Vec::new();
         let mut rest = taken.as_slice();
@@ -196,6 +209,9 @@ async fn mismatches(
             let frame = &job.manifest.frames[index];
             let (this, after) = rest.split_at(usize::try_from(frame.length).unwrap_or(usize::MAX));
             rest = after;
+            if !needed(&job.manifest, &missing, index) {
+                continue;
+            }
             let actual = hash::sha256(this);
             if actual != frame.digest {
                 bad.push((index, actual));
@@ -254,7 +270,7 @@ async fn send_chunks(
 ) -> Result<(), FetchError> {
     let end = frame.offset + frame.length;
     let starts = (0..frame.length.div_ceil(CHUNK_BYTES)).map(|n| frame.offset + n * CHUNK_BYTES);
-    let reads = starts.map(|start| job.read(start..end.min(start + CHUNK_BYTES)));
+    let reads = starts.map(|start| job.read(start..end.min(start + CHUNK_BYTES), Vec::new()));
     let mut reads = std::pin::pin!(stream::iter(reads).buffered(CHUNKS_MAX));
     while let Some(bytes) = reads.next().await {
         // The other side reads to the end, whatever it finds: only its death closes the channel.
@@ -264,11 +280,22 @@ async fn send_chunks(
 }
 
 impl Job {
+    /// Memory for a range: fresh memory costs more than reading into it.
+    fn buffer(&self) -> Vec<u8> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes back what [`Work::Range`] brought.
+    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+
     /// Reads a range of the artifact, several times when the source fails in a way that may pass.
-    async fn read(&self, range: Range<u64>) -> Result<Vec<u8>, FetchError> {
+    async fn read(&self, range: Range<u64>, mut buffer: Vec<u8>) -> Result<Vec<u8>, FetchError> {
         let mut attempt = 1;
         loop {
-            let read = self.source.get_range(&self.artifact, range.clone(), &self.etag);
+            let buffer = std::mem::take(&mut buffer);
+            let read = self.source.get_range(&self.artifact, range.clone(), &self.etag, buffer);
             let read = tokio::select! {
                 read = read => read,
                 () = self.stop.cancelled() => return Err(FetchError::Cancelled),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use groundcrew_core::types::Digest;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,6 +26,7 @@ use crate::fsx::{About, FileError};
 mod bits;
 mod download;
 mod plan;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -43,6 +44,8 @@ const DISK_MARGIN_BYTES: u64 = 64 * 1024 * 1024;
 /// Threads that write files: the application runs on the same cores.
 const THREADS_MIN: usize = 2;
 const THREADS_MAX: usize = 4;
+/// Bytes written between two calls that hand them to the disk, so that it works while the CPUs do.
+const FLUSH_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What a fetch may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,7 +230,10 @@ struct Job {
     next_link: AtomicUsize,
     /// Entries that could not be linked after all.
     unlinked: Mutex<BTreeSet<usize>>,
+    /// Those that wait for a range. As many as the download's budget lets be under way.
+    buffers: Mutex<Vec<Vec<u8>>>,
     bytes_downloaded: AtomicU64,
+    bytes_written: AtomicU64,
     files_written: AtomicU64,
     files_linked: AtomicU64,
     progress: watch::Sender<FetchProgress>,
@@ -241,6 +247,17 @@ impl Job {
     fn downloaded(&self, bytes: u64) {
         self.bytes_downloaded.fetch_add(bytes, Ordering::Relaxed);
         self.progress.send_modify(|progress| progress.bytes_downloaded += bytes);
+    }
+
+    /// Counts files of which `bytes` were written. `true` when it is time to flush.
+    fn wrote(&self, files: u64, bytes: u64) -> bool {
+        self.placed(&self.files_written, files);
+        let before = self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        before / FLUSH_BYTES < (before + bytes) / FLUSH_BYTES
+    }
+
+    fn flush(&self) -> Result<(), FileError> {
+        rustix::fs::syncfs(self.tree.root()).about("sync", self.tree.path())
     }
 
     fn placed(&self, counter: &AtomicU64, files: u64) {
@@ -299,7 +316,9 @@ async fn prepare(
     let artifact = Key::artifact(&target.release.digest);
     let head = async { source.head(&artifact).await.map_err(FetchError::from) };
     let manifest = async { read_target(source, target).await.map_err(FetchError::from) };
-    let (manifest, head) = tokio::try_join!(manifest, head)?;
+    let reading = store.clone();
+    let origins = async { Ok(blocking(move || plan::origins(&reading)).await) };
+    let (manifest, head, origins) = tokio::try_join!(manifest, head, origins)?;
     let head =
         head.ok_or_else(|| FetchError::ArtifactMissing { location: source.locate(&artifact) })?;
     if head.size != manifest.size_bytes {
@@ -312,7 +331,8 @@ async fn prepare(
         let (store, limits, digest) = (store.clone(), *limits, target.manifest_digest);
         let (manifest, stop) = (manifest.clone(), stop.clone());
         // The lock goes along: should nobody wait any more, it is held until the thread is done.
-        let staged = move || Ok((lock, stage(&manifest, &store, &digest, &limits, &stop)?));
+        let staged =
+            move || Ok((lock, stage::stage(&manifest, origins, &store, &digest, &limits, &stop)?));
         blocking::<Result<_, FetchError>>(staged).await?
     };
     progress.send_modify(|progress| {
@@ -330,7 +350,9 @@ async fn prepare(
         origins,
         next_link: AtomicUsize::new(0),
         unlinked: Mutex::new(BTreeSet::new()),
+        buffers: Mutex::new(Vec::new()),
         bytes_downloaded: AtomicU64::new(0),
+        bytes_written: AtomicU64::new(0),
         files_written: AtomicU64::new(0),
         files_linked: AtomicU64::new(0),
         progress,
@@ -348,73 +370,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(THREADS_MIN, std::num::NonZero::get);
     cores.clamp(THREADS_MIN, THREADS_MAX)
-}
-
-/// Opens the staging directory, sees what is in it, plans the rest, and makes all directories: no
-/// write that follows has to create one.
-fn stage(
-    manifest: &Manifest,
-    store: &Store,
-    digest: &Digest,
-    limits: &FetchLimits,
-    stop: &CancellationToken,
-) -> Result<(Tree, Plan), FetchError> {
-    let path = store.staging_path(digest);
-    let resumed = path.exists();
-    let count = manifest.files.len();
-    if !resumed {
-        let plan = plan::plan(manifest, store, &Bits::new(count));
-        check_disk(store.state_dir(), manifest, &plan, limits)?;
-        let tree = create_tree(&path, manifest)?;
-        return Ok((tree, plan));
-    }
-    let tree = create_tree(&path, manifest)?;
-    let kept = plan::kept(manifest, &tree, threads(), stop)?;
-    let plan = plan::plan(manifest, store, &kept);
-    check_disk(store.state_dir(), manifest, &plan, limits)?;
-    Ok((tree, plan))
-}
-
-fn create_tree(path: &Utf8Path, manifest: &Manifest) -> Result<Tree, FileError> {
-    use std::os::unix::fs::PermissionsExt;
-    crate::fsx::create_dirs(path, 0o755)?;
-    let everybody = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(path, everybody).about("set the mode of", path)?;
-    let tree = Tree::open(path)?;
-    let mut cursor = tree.cursor();
-    for entry in &manifest.files {
-        if entry.kind == EntryKind::Directory {
-            cursor.make_directory(&entry.path)?;
-        }
-    }
-    drop(cursor);
-    Ok(tree)
-}
-
-/// Refuses a release that does not fit before the first byte is written.
-fn check_disk(
-    state_dir: &Utf8Path,
-    manifest: &Manifest,
-    plan: &Plan,
-    limits: &FetchLimits,
-) -> Result<(), FetchError> {
-    let needed = plan.disk_bytes;
-    if let Some(budget) = limits.disk_budget_bytes.filter(|budget| needed > *budget) {
-        return Err(FetchError::OverBudget { needed, budget });
-    }
-    let disk =
-        rustix::fs::statvfs(state_dir.as_std_path()).about("ask for free disk in", state_dir)?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let (path, margin) = (state_dir.to_owned(), limits.disk_margin_bytes);
-    if needed.saturating_add(margin) > free {
-        return Err(FetchError::DiskFull { path, needed, margin, free });
-    }
-    // Some file systems, such as btrfs, have no fixed number of inodes and say zero.
-    let needed = manifest.files.len().saturating_sub(plan.links.len()) as u64;
-    if disk.f_files > 0 && disk.f_favail < needed {
-        return Err(FetchError::InodesFull { path, needed, free: disk.f_favail });
-    }
-    Ok(())
 }
 
 /// Downloads, unpacks and links until nothing is missing, then makes it a release.
@@ -450,17 +405,26 @@ async fn round(job: &Arc<Job>, missing: Bits) -> Result<Bits, FetchError> {
     let (work, queue) = mpsc::channel(threads());
     let queue = Arc::new(Mutex::new(queue));
     let mut workers = JoinSet::new();
+    let (flush, mut flushes) = mpsc::channel(1);
+    let flushing = job.clone();
+    workers.spawn_blocking(move || {
+        while let Some(()) = flushes.blocking_recv() {
+            flushing.flush().inspect_err(|_| flushing.stop.cancel())?;
+        }
+        Ok(())
+    });
     for _ in 0..threads() {
         let (job, missing, queue) = (job.clone(), missing.clone(), queue.clone());
+        let flush = flush.clone();
         workers.spawn_blocking(move || {
-            let result = worker::run(&job, &missing, &queue);
+            let result = worker::run(&job, &missing, &queue, &flush);
             if result.is_err() {
                 job.stop.cancel();
             }
             result
         });
     }
-    drop(queue);
+    drop((queue, flush));
     let mut result = download::download(job, &missing, work).await;
     if result.is_err() {
         job.stop.cancel();
@@ -495,6 +459,6 @@ fn finish(job: &Job, store: &Store, digest: &Digest) -> Result<(), FetchError> {
         return Err(FetchError::Cancelled);
     }
     // Once for all files: an fsync for each would take longer than everything else together.
-    rustix::fs::syncfs(job.tree.root()).about("sync", store.state_dir())?;
+    job.flush()?;
     Ok(store.commit(&job.manifest, digest)?)
 }

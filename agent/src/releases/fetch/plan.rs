@@ -55,8 +55,26 @@ pub(super) fn file(manifest: &Manifest, index: usize) -> Option<(&ReleasePath, &
     }
 }
 
+/// A release on disk.
+pub(super) struct Origin {
+    tree: Tree,
+    manifest: Manifest,
+}
+
+/// The releases on disk. One that cannot be read only means more to download.
+pub(super) fn origins(store: &Store) -> Vec<Origin> {
+    let open = |digest: Digest| match (store.manifest(&digest), Tree::open(&store.path(&digest))) {
+        (Ok(manifest), Ok(tree)) => Some(Origin { tree, manifest }),
+        _ => {
+            tracing::warn!(release = %digest.short(), "a release on disk cannot be linked from");
+            None
+        }
+    };
+    store.list().unwrap_or_default().into_iter().filter_map(open).collect()
+}
+
 /// Makes the plan. `kept` are files that are in place already.
-pub(super) fn plan(manifest: &Manifest, store: &Store, kept: &Bits) -> Plan {
+pub(super) fn plan(manifest: &Manifest, origins: Vec<Origin>, kept: &Bits) -> Plan {
     let count = manifest.files.len();
     let mut missing = Bits::new(count);
     let mut plan = Plan {
@@ -79,7 +97,7 @@ pub(super) fn plan(manifest: &Manifest, store: &Store, kept: &Bits) -> Plan {
         }
     }
     wanted.sort_unstable();
-    find_links(manifest, store, &wanted, &mut missing, &mut plan);
+    find_links(manifest, origins, &wanted, &mut missing, &mut plan);
     for index in (0..count).filter(|index| missing.has(*index)) {
         let size = file(manifest, index).map_or(0, |(_, content)| content.size);
         plan.missing_bytes += size;
@@ -91,30 +109,20 @@ pub(super) fn plan(manifest: &Manifest, store: &Store, kept: &Bits) -> Plan {
 
 fn find_links(
     manifest: &Manifest,
-    store: &Store,
+    origins: Vec<Origin>,
     wanted: &[(Digest, usize)],
     missing: &mut Bits,
     plan: &mut Plan,
 ) {
-    // A release on disk that cannot be read only means more to download.
-    for digest in store.list().unwrap_or_default() {
+    for (index, Origin { tree, manifest: other }) in origins.into_iter().enumerate() {
         if missing.is_empty() {
             return;
         }
-        let opened = Tree::open(&store.path(&digest));
-        let (Ok(other), Ok(tree)) = (store.manifest(&digest), opened) else {
-            tracing::warn!(release = %digest.short(), "a release on disk cannot be linked from");
-            continue;
-        };
-        let origin = plan.origins.len();
-        let before = plan.links.len();
-        link_same_paths(manifest, &other, origin, missing, plan);
+        link_same_paths(manifest, &other, index, missing, plan);
         if !missing.is_empty() {
-            link_same_contents(manifest, &other, wanted, origin, missing, plan);
+            link_same_contents(manifest, &other, wanted, index, missing, plan);
         }
-        if plan.links.len() > before {
-            plan.origins.push(tree);
-        }
+        plan.origins.push(tree);
     }
 }
 

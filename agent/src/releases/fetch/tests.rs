@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use camino::Utf8Path;
 use serde_json::{Value, json};
 use tar::EntryType;
 
@@ -196,11 +197,7 @@ async fn corrupt_and_truncated_artifacts_are_refused_and_the_live_release_stays(
     check(
         11,
         |bytes, manifest| {
-            let holds = |frame: &usize| {
-                let mut entries = manifest.frame_entries(*frame);
-                entries.any(|index| manifest.files[index].path.as_str() == "changed.bin")
-            };
-            let frame = &manifest.frames[(0..manifest.frames.len()).find(holds).unwrap()];
+            let frame = &manifest.frames[frame_with(manifest, "changed.bin")];
             bytes[usize::try_from(frame.offset + frame.length / 2).unwrap()] ^= 1;
         },
         "of the artifact",
@@ -217,6 +214,48 @@ async fn corrupt_and_truncated_artifacts_are_refused_and_the_live_release_stays(
     .await;
     let after = listing(&world.store.path(&live.digest));
     assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn what_is_read_along_between_two_needed_frames_is_not_looked_at() {
+    let world = World::new().await;
+    // Each fills a frame; the one in the middle compresses to next to nothing.
+    let middle = "f/1.bin";
+    world.write(middle, &[b'x'; 300_000]);
+    let write = |number| {
+        for name in ["f/0.bin", "f/2.bin"] {
+            world.write(name, &content(number, 300_000));
+        }
+    };
+    write(0);
+    world.release("v1").await;
+    world.fetch().await.unwrap();
+    write(1);
+    let manifest = world.release("v2").await;
+    let frame = frame_with(&manifest, middle);
+    damage(&world, &manifest, frame);
+    let fetched = world.fetch().await.unwrap();
+    assert_eq!((fetched.files_written, fetched.files_linked), (2, 2));
+    let together = frame_with(&manifest, "f/0.bin")..=frame_with(&manifest, "f/2.bin");
+    let bytes: u64 = manifest.frames[together].iter().map(|frame| frame.length).sum();
+    assert_eq!(fetched.bytes_downloaded, bytes, "one request for all three");
+}
+
+/// The one that holds a file.
+fn frame_with(manifest: &Manifest, path: &str) -> usize {
+    let holds = |frame: &usize| {
+        manifest.frame_entries(*frame).any(|index| manifest.files[index].path.as_str() == path)
+    };
+    (0..manifest.frames.len()).find(holds).unwrap()
+}
+
+/// Changes a bit in the middle of a frame in the source.
+fn damage(world: &World, manifest: &Manifest, frame: usize) {
+    let artifact = world.source_file(&Key::artifact(&manifest.digest));
+    let mut bytes = std::fs::read(&artifact).unwrap();
+    let frame = &manifest.frames[frame];
+    bytes[usize::try_from(frame.offset + frame.length / 2).unwrap()] ^= 1;
+    std::fs::write(&artifact, bytes).unwrap();
 }
 
 #[tokio::test]

@@ -52,6 +52,11 @@ impl Tree {
         self.root.as_fd()
     }
 
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
     /// Starts at the root.
     pub(super) fn cursor(&self) -> Cursor<'_> {
         Cursor { tree: self, directory: None }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fsx::{About, FileError};
 
-use super::super::hash::Hasher;
+use super::super::hash::{self, Hasher};
 use super::super::manifest::{Entry, EntryKind, FileContent, Manifest};
 use super::super::path::ReleasePath;
 use super::bits::Bits;
@@ -20,6 +20,8 @@ use super::tree::Cursor;
 /// log2 of the most a frame may make the decoder remember: 8 MiB. The packer's level asks for 4
 /// MiB.
 const WINDOW_LOG_MAX: u32 = 23;
+/// Frames that unpack to more than this are unpacked through a buffer, the others in one go.
+const WHOLE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Why a frame was not unpacked.
@@ -80,6 +82,10 @@ pub(super) struct Unpacker<'a> {
     pub wanted: &'a Bits,
     pub cursor: Cursor<'a>,
     pub stop: &'a CancellationToken,
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    /// A frame, unpacked. Its memory serves the next one.
+    whole: Vec<u8>,
+    /// A part of a file.
     buffer: Vec<u8>,
 }
 
@@ -98,10 +104,39 @@ impl<'a> Unpacker<'a> {
         cursor: Cursor<'a>,
         stop: &'a CancellationToken,
     ) -> Self {
-        Self { manifest, wanted, cursor, stop, buffer: vec![0; BUFFER_BYTES] }
+        let (whole, buffer) = (Vec::new(), Vec::new());
+        Self { manifest, wanted, cursor, stop, decompressor: None, whole, buffer }
     }
 
     /// Unpacks one frame from its compressed bytes.
+    pub(super) fn unpack_slice(&mut self, frame: usize, data: &[u8]) -> Result<(), UnpackError> {
+        let expected = self.manifest.frames[frame].unpacked_bytes;
+        if expected > WHOLE_BYTES_MAX {
+            return self.unpack(frame, data);
+        }
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            none => none.insert(
+                zstd::bulk::Decompressor::new()
+                    .map_err(|source| UnpackError::Broken { frame, source })?,
+            ),
+        };
+        let mut whole = std::mem::take(&mut self.whole);
+        whole.clear();
+        whole.reserve(usize::try_from(expected.max(WHOLE_BYTES_MAX / 4)).unwrap_or(0));
+        let result = match decompressor.decompress_to_buffer(data, &mut whole) {
+            Ok(length) if length as u64 == expected => {
+                let mut archive = tar::Archive::new(whole.as_slice());
+                self.entries(frame, &mut archive, &whole)
+            }
+            // Wrong somehow: the other way finds out how.
+            Ok(_) | Err(_) => self.unpack(frame, data),
+        };
+        self.whole = whole;
+        result
+    }
+
+    /// Unpacks one frame while its compressed bytes arrive.
     pub(super) fn unpack(&mut self, frame: usize, data: impl BufRead) -> Result<(), UnpackError> {
         let broken = |source| UnpackError::Broken { frame, source };
         let expected = self.manifest.frames[frame].unpacked_bytes;
@@ -109,7 +144,7 @@ impl<'a> Unpacker<'a> {
         decoder.window_log_max(WINDOW_LOG_MAX).map_err(broken)?;
         // One byte more than there should be shows that there is more.
         let mut archive = tar::Archive::new(decoder.take(expected.saturating_add(1)));
-        self.entries(frame, &mut archive)?;
+        self.entries(frame, &mut archive, &[])?;
         let mut rest = archive.into_inner();
         io::copy(&mut rest, &mut io::sink()).map_err(broken)?;
         if rest.limit() != 1 {
@@ -118,10 +153,12 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
+    /// `whole` is what `archive` reads, when all of it is in memory.
     fn entries(
         &mut self,
         frame: usize,
         archive: &mut tar::Archive<impl Read>,
+        whole: &[u8],
     ) -> Result<(), UnpackError> {
         let broken = |source| UnpackError::Broken { frame, source };
         let manifest = self.manifest;
@@ -148,7 +185,11 @@ impl<'a> Unpacker<'a> {
                     if let (EntryKind::File(content), true) =
                         (&manifest.files[index].kind, self.wanted.has(index))
                     {
-                        self.write(frame, &mut entry, &manifest.files[index].path, content)?;
+                        let path = &manifest.files[index].path;
+                        match slice(whole, entry.raw_file_position(), content.size) {
+                            Some(bytes) => self.write_slice(path, content, bytes)?,
+                            None => self.write(frame, &mut entry, path, content)?,
+                        }
                     }
                 }
             }
@@ -159,6 +200,21 @@ impl<'a> Unpacker<'a> {
         }
     }
 
+    fn write_slice(
+        &mut self,
+        path: &ReleasePath,
+        content: &FileContent,
+        bytes: &[u8],
+    ) -> Result<(), UnpackError> {
+        // Before the file is there: nothing has to be removed.
+        let (expected, actual) = (content.digest, hash::sha256(bytes));
+        if actual != expected {
+            return Err(UnpackError::Content { path: path.clone(), expected, actual });
+        }
+        let mut file = self.cursor.create_file(path, content.executable)?;
+        Ok(file.write_all(bytes).about("write", path.as_str().into())?)
+    }
+
     fn write(
         &mut self,
         frame: usize,
@@ -166,6 +222,7 @@ impl<'a> Unpacker<'a> {
         path: &ReleasePath,
         content: &FileContent,
     ) -> Result<(), UnpackError> {
+        self.buffer.resize(BUFFER_BYTES, 0);
         let mut file = self.cursor.create_file(path, content.executable)?;
         let mut hasher = Hasher::default();
         loop {
@@ -187,6 +244,12 @@ impl<'a> Unpacker<'a> {
         }
         Ok(())
     }
+}
+
+/// `size` bytes from `start`, when they are there.
+fn slice(whole: &[u8], start: u64, size: u64) -> Option<&[u8]> {
+    let start = usize::try_from(start).ok()?;
+    whole.get(start..)?.get(..usize::try_from(size).ok()?)
 }
 
 /// Fills the buffer, less only at the end.

@@ -35,6 +35,7 @@ pub(super) fn run(
     job: &Job,
     missing: &Bits,
     queue: &Mutex<mpsc::Receiver<Work>>,
+    flush: &mpsc::Sender<()>,
 ) -> Result<(), FetchError> {
     let mut unpacker = Unpacker::new(&job.manifest, missing, job.tree.cursor(), &job.stop);
     let mut linker = Linker {
@@ -48,10 +49,10 @@ pub(super) fn run(
         }
         match next(job, queue) {
             Next::Work(Work::Range { frames, bytes, _permit }) => {
-                unpack_range(job, &mut unpacker, frames, bytes)?;
+                unpack_range(job, &mut unpacker, frames, bytes, flush)?;
             }
             Next::Work(Work::Stream { frame, chunks, done }) => {
-                let verdict = unpack_stream(job, &mut unpacker, frame, chunks);
+                let verdict = unpack_stream(job, &mut unpacker, frame, chunks, flush);
                 // The one who waits for it is gone only when the fetch is failing already.
                 drop(done.send(verdict));
             }
@@ -83,17 +84,32 @@ fn unpack_range(
     job: &Job,
     unpacker: &mut Unpacker<'_>,
     frames: Range<usize>,
-    mut bytes: Bytes,
+    bytes: Vec<u8>,
+    flush: &mpsc::Sender<()>,
 ) -> Result<(), FetchError> {
+    let mut rest = bytes.as_slice();
     for index in frames {
         let frame = &job.manifest.frames[index];
-        let this = bytes.split_to(usize::try_from(frame.length).unwrap_or(usize::MAX));
+        let (this, after) = rest.split_at(usize::try_from(frame.length).unwrap_or(usize::MAX));
+        rest = after;
         if wanted(unpacker, index).next().is_some() {
-            unpacker.unpack(index, &*this)?;
-            job.placed(&job.files_written, wanted(unpacker, index).count() as u64);
+            unpacker.unpack_slice(index, this)?;
+            wrote(job, unpacker, index, flush);
         }
     }
+    job.give_back(bytes);
     Ok(())
+}
+
+/// Counts a frame that was unpacked.
+fn wrote(job: &Job, unpacker: &Unpacker<'_>, frame: usize, flush: &mpsc::Sender<()>) {
+    let sizes = wanted(unpacker, frame).filter_map(|index| plan::file(&job.manifest, index));
+    let (files, bytes) =
+        sizes.fold((0, 0), |(files, bytes), (_, content)| (files + 1, bytes + content.size));
+    if job.wrote(files, bytes) {
+        // One that is under way takes these along, or the next one does.
+        let _ = flush.try_send(());
+    }
 }
 
 fn wanted<'a>(unpacker: &Unpacker<'a>, frame: usize) -> impl Iterator<Item = usize> + use<'a> {
@@ -108,6 +124,7 @@ fn unpack_stream(
     unpacker: &mut Unpacker<'_>,
     frame: usize,
     chunks: mpsc::Receiver<Bytes>,
+    flush: &mpsc::Sender<()>,
 ) -> Result<Digest, FetchError> {
     let reader = Chunks { chunks, current: Bytes::new() };
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, Hashing::new(reader));
@@ -118,7 +135,7 @@ fn unpack_stream(
     let (_, digest, _) = reader.into_inner().finish();
     let right = digest == job.manifest.frames[frame].digest;
     if right && unpacked.is_ok() {
-        job.placed(&job.files_written, wanted(unpacker, frame).count() as u64);
+        wrote(job, unpacker, frame, flush);
         return Ok(digest);
     }
     for index in wanted(unpacker, frame) {

@@ -30,8 +30,9 @@ use walk::{Found, FoundKind};
 pub use walk::IGNORE_FILE;
 
 /// Tar bytes after which a frame is cut. Small frames let a host skip what it has: a release that
-/// changes 1 % of its files at random touches nearly half of all frames of 1 MiB.
-const FRAME_BYTES: u64 = 1024 * 1024;
+/// changes 1 % of 30,000 files at random touches one in seven frames of this size, and nearly every
+/// second one of 1 MiB, which would be 6 % smaller in sum.
+const FRAME_BYTES: u64 = 256 * 1024;
 /// Files above this are compressed as a stream instead of in memory.
 const BUFFERED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Frames that may be finished ahead of the one being written, for each thread.
