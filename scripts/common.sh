@@ -16,4 +16,7 @@ export GROUNDCREW_CACHE CARGO_TARGET_DIR
 # The checkout stays free of bytecode.
 export PYTHONDONTWRITEBYTECODE=1
 
+# Whether tests/vm can run: it boots Debian's kernel, and makes a Debian for it.
+can_run_vm() { [ "$(id -u)" = 0 ] && [ "$(uname -m)" = x86_64 ] && command -v apt-get >/dev/null; }
+
 cd "$checkout" || exit

@@ -1,0 +1,232 @@
+// Runs as root in the virtual machine of tests/vm/run. What counts is printed after an `@`.
+
+import assert from 'node:assert/strict';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import http from 'node:http';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const GROUNDCREW = '/opt/test/groundcrew';
+const NODE = '/opt/test/node';
+const SOURCE = 'file:///srv/source';
+const UNIT = 'groundcrew.service';
+const GROUP = `/sys/fs/cgroup/system.slice/${UNIT}`;
+const PORT = 8080;
+const PIDS_MAX = 64;
+const MEMORY_MAX_MIB = 160; // a Node without anything takes a third
+// Software emulation is some twenty times slower than the machine below.
+const WITHIN_MS = 90_000;
+const DAY_S = 86_400;
+
+const say = (text) => console.log(`@ ${text}`);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const read = (file) => fs.readFileSync(file, 'utf8');
+
+// ---- The host ----------------------------------------------------------------------------------
+
+const HOST = `environment = "production"
+source = "${SOURCE}"
+[poll]
+interval = "1s"
+[tier.bomb]
+pids_max = ${PIDS_MAX}
+[tier.hog]
+memory_max = "${MEMORY_MAX_MIB} MiB"
+`;
+
+const RELEASE = `[tier.web]
+command = ["${NODE}", "web.js"]
+handoff = "node"
+port = ${PORT}
+processes = 1
+ready = { path = "/health", within = "60s", successes = 1 }
+[tier.bomb]
+command = ["${NODE}", "bomb.js"]
+processes = 1
+[tier.hog]
+command = ["${NODE}", "hog.js"]
+processes = 1
+[trial]
+for = "2s"
+`;
+
+// Both wait until they are told to: a release that is bad from the start would not be settled.
+const BOMB = `const { existsSync } = require('fs');
+const { spawn } = require('child_process');
+setInterval(() => {
+  if (!existsSync('/run/bomb')) return;
+  const options = { stdio: 'ignore', detached: true };
+  spawn('sleep', ['1000'], options).on('error', (error) => console.log('refused:', error.code));
+}, 20);
+`;
+const HOG = `const { existsSync, rmSync } = require('fs');
+const held = [];
+setInterval(() => {
+  if (!existsSync('/run/hog')) return;
+  held.push(Buffer.alloc(16 << 20, 1));
+}, 50);
+`;
+
+async function promote(version) {
+  const tree = `/srv/${version}`;
+  fs.mkdirSync(tree, { recursive: true });
+  fs.copyFileSync('/opt/test/apps/web.js', `${tree}/web.js`);
+  fs.writeFileSync(`${tree}/VERSION`, version);
+  fs.writeFileSync(`${tree}/bomb.js`, BOMB);
+  fs.writeFileSync(`${tree}/hog.js`, HOG);
+  fs.writeFileSync(`${tree}/release.toml`, RELEASE);
+  const options = ['--source', SOURCE, '--version', version, '--promote', 'production'];
+  await run(GROUNDCREW, ['publish', tree, ...options]);
+}
+
+async function status() {
+  const { stdout } = await run(GROUNDCREW, ['status', '--json']).catch((error) => error);
+  return JSON.parse(stdout);
+}
+
+const get = (path) => new Promise((resolve, reject) => {
+  const request = http.get({ host: '127.0.0.1', port: PORT, path, agent: false }, (response) => {
+    let body = '';
+    response.on('data', (data) => { body += data; });
+    response.on('end', () => resolve({ status: response.statusCode, body }));
+  });
+  request.on('error', reject);
+});
+
+async function until(what, check) {
+  const started = process.hrtime.bigint(); // the wall clock jumps in here
+  for (;;) {
+    const last = await check().catch((error) => error);
+    if (last === true) return;
+    if (Number(process.hrtime.bigint() - started) / 1e6 > WITHIN_MS) {
+      throw new Error(`waited in vain until ${what}; last: ${last && (last.stack || last)}`);
+    }
+    await sleep(200);
+  }
+}
+
+const settled = (version) => until(`${version} is settled`, async () => {
+  const now = await status();
+  const good = now.state === 'serving' && now.release.version === version && !now.rollout;
+  return good || JSON.stringify(now);
+});
+
+const tier = async (name) => (await status()).tiers.find((one) => one.name === name);
+const processOf = async (name) => (await tier(name)).processes[0];
+
+// The group of a process, read from the kernel.
+async function groupOf(name) {
+  const { pid } = await processOf(name);
+  const group = read(`/proc/${pid}/cgroup`).match(/^0::(.*)$/m)[1];
+  return `/sys/fs/cgroup${group}`;
+}
+
+const pgrep = (...args) => spawnSync('pgrep', args, { encoding: 'utf8' }).stdout;
+const number = (text, key) => Number(new RegExp(`^${key} (\\d+)$`, 'm').exec(text)[1]);
+
+// Requests one after the other, for as long as something goes on.
+function load() {
+  const counts = { sent: 0, failed: [] };
+  let going = true;
+  const done = (async () => {
+    while (going) {
+      counts.sent++;
+      const answer = await get(`/?id=${counts.sent}`).catch((error) => ({ status: error.code }));
+      if (answer.status !== 200) counts.failed.push(answer.status);
+    }
+  })();
+  return async () => {
+    going = false;
+    await done;
+    assert.deepEqual(counts.failed, [], 'no request fails');
+    return counts.sent;
+  };
+}
+
+// ---- The tests ---------------------------------------------------------------------------------
+
+const tests = {
+  async 'pids_max holds a fork bomb, and the other tiers do not notice'() {
+    const group = await groupOf('bomb');
+    assert.equal(Number(read(`${group}/pids.max`)), PIDS_MAX);
+    const stop = load();
+    fs.writeFileSync('/run/bomb', '');
+    await until('forks are refused', async () => number(read(`${group}/pids.events`), 'max') > 20);
+    assert.ok(Number(read(`${group}/pids.current`)) <= PIDS_MAX);
+    assert.equal((await tier('web')).ready, 1);
+    fs.rmSync('/run/bomb');
+    await run(GROUNDCREW, ['restart', 'bomb']);
+    // Detached, in sessions of their own: only the group knows them.
+    await until('the group is gone', async () => !fs.existsSync(group));
+    assert.equal(pgrep('-x', 'sleep'), '');
+    say(`  ${await stop()} requests meanwhile, 0 failed`);
+  },
+
+  async 'memory_max ends the one that takes more, and the reason says so'() {
+    const group = await groupOf('hog');
+    assert.equal(Number(read(`${group}/memory.max`)), MEMORY_MAX_MIB << 20);
+    const stop = load();
+    fs.writeFileSync('/run/hog', '');
+    await until('it was killed and said why', async () => {
+      const { events } = await status();
+      return events.some((one) => /hog.*memory/i.test(JSON.stringify(one)))
+        || JSON.stringify(events.slice(0, 5));
+    });
+    fs.rmSync('/run/hog');
+    await until('it runs again', async () => (await tier('hog')).ready === 1);
+    assert.ok((await processOf('hog')).restarts >= 1);
+    assert.equal((await processOf('web')).restarts, 0);
+    say(`  ${await stop()} requests meanwhile, 0 failed`);
+  },
+
+  async 'the clock jumps forth and back, and nothing happens but the next release'() {
+    const stop = load();
+    const pids = ({ tiers }) => tiers.map(({ processes }) => processes[0].pid);
+    for (const [version, seconds] of [['v2', 40 * DAY_S], ['v3', -80 * DAY_S]]) {
+      const before = pids(await status());
+      const now = Math.floor(Date.now() / 1000);
+      execFileSync('date', ['-s', `@${now + seconds}`], { stdio: 'ignore' });
+      await sleep(3000); // several probes and polls
+      const after = await status();
+      assert.deepEqual(pids(after), before);
+      for (const one of after.tiers) assert.equal(one.ready, 1, one.name);
+      await promote(version);
+      await settled(version);
+      assert.equal(JSON.parse((await get('/version')).body).release, version);
+    }
+    say(`  ${await stop()} requests meanwhile, 0 failed`);
+  },
+
+  async 'systemctl stop leaves no process and no group'() {
+    execFileSync('systemctl', ['stop', UNIT]);
+    assert.equal(fs.existsSync(GROUP), false);
+    assert.equal(pgrep('-f', '(web|hog|bomb)[.]js'), '');
+  },
+};
+
+async function main() {
+  execFileSync('ip', ['link', 'set', 'lo', 'up']);
+  fs.mkdirSync('/srv/source', { recursive: true });
+  fs.writeFileSync('/etc/groundcrew.toml', HOST);
+  await promote('v1');
+  const unit = ['-p', 'Delegate=yes', '-p', 'KillMode=mixed', '-p', 'TimeoutStopSec=60'];
+  const command = [GROUNDCREW, 'agent', '--config', '/etc/groundcrew.toml'];
+  execFileSync('systemd-run', [`--unit=${UNIT}`, ...unit, ...command], { stdio: 'ignore' });
+  await settled('v1');
+  for (const [name, test] of Object.entries(tests)) {
+    const started = process.hrtime.bigint();
+    await test();
+    say(`ok ${name} (${Number((process.hrtime.bigint() - started) / 1_000_000_000n)} s)`);
+  }
+  say('all passed');
+}
+
+main().catch((error) => {
+  say(`FAILED: ${error.stack}`);
+  try {
+    const journal = execFileSync('journalctl', ['-u', UNIT, '-n', '40', '--no-pager', '-o', 'cat']);
+    console.log(String(journal));
+  } catch { /* without a journal the console has to do */ }
+  process.exitCode = 1;
+});
