@@ -166,6 +166,19 @@ def wrk(port, seconds, new_connections=False):
     return float(WRK_RATE.search(output)[1]), errors
 
 
+def cpu_of(word):
+    """CPU seconds so far of each process with a word in its command line, by pid."""
+    spent = {}
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if word.encode() in (entry / "cmdline").read_bytes():
+                fields = (entry / "stat").read_text().rsplit(") ", 1)[1].split()
+                spent[entry.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except FileNotFoundError:
+            pass  # it ended in between
+    return spent
+
+
 def median(values):
     return round(statistics.median(values), 1)
 
