@@ -230,7 +230,7 @@ struct Job {
     next_link: AtomicUsize,
     /// Entries that could not be linked after all.
     unlinked: Mutex<BTreeSet<usize>>,
-    /// Those that wait for a range. As many as the download's budget lets be under way.
+    /// Those that wait for a range: no more than requests and threads, of a range's size each.
     buffers: Mutex<Vec<Vec<u8>>>,
     bytes_downloaded: AtomicU64,
     bytes_written: AtomicU64,
