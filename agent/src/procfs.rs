@@ -4,12 +4,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::time::Duration;
 
 use groundcrew_core::types::Pid;
 
 /// Bytes of an environment that are looked at. The kernel allows more; the marker the supervisor
 /// looks for stands among what it passed itself, which is far smaller.
 const ENVIRON_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Times an execve is waited for, and how long each time: it takes microseconds, and longer only
+/// where nothing gets a CPU.
+const EXEC_LOOKS_MAX: u32 = 20;
+const EXEC_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of a stat line: 52 numbers and a name of 15 bytes (64 for the kernel's own threads).
 const STAT_BYTES_MAX: usize = 2048;
 /// Bytes of a command line shown to a person.
@@ -116,9 +121,24 @@ impl Environ {
     }
 }
 
-/// Reads `/proc/PID/environ`. Empty for a process that has ended.
+/// Reads `/proc/PID/environ`. Empty for a process that has ended. In the middle of an execve(2) the
+/// old memory is gone and the new one has no environment yet, nor arguments: that is waited for.
 pub fn environ(pid: Pid) -> io::Result<Environ> {
-    read_bounded(&format!("/proc/{pid}/environ"), ENVIRON_BYTES_MAX).map(Environ)
+    let read = || read_bounded(&format!("/proc/{pid}/environ"), ENVIRON_BYTES_MAX).map(Environ);
+    for _ in 0..EXEC_LOOKS_MAX {
+        let environ = read()?;
+        if !environ.0.is_empty() {
+            return Ok(environ);
+        }
+        // In this order: with arguments there, the environment is what it will be.
+        let arguments = read_bounded(&format!("/proc/{pid}/cmdline"), 1)?;
+        if !arguments.is_empty() || stat(pid).is_ok_and(|stat| stat.is_dead() || stat.kernel) {
+            break;
+        }
+        #[expect(clippy::disallowed_methods, reason = "nothing tells when an execve is done")]
+        std::thread::sleep(EXEC_PAUSE);
+    }
+    read()
 }
 
 /// Program and arguments as one line for people; the bare name when a process hides them.
@@ -147,6 +167,8 @@ pub fn boot_id() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -174,6 +196,22 @@ mod tests {
         assert!(environ(own).unwrap().get("PATH").is_some());
         assert!(!command_line(own).unwrap().is_empty());
         assert_eq!(boot_id().unwrap().len(), 36);
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it is another program's execve that is looked at"
+    )]
+    fn an_environment_is_found_while_the_program_is_being_executed() {
+        // spawn() returns when the old memory is gone, not when the new one is filled.
+        for _ in 0..500 {
+            let mut child = Command::new("sleep").arg("9").env("MARK", "x").spawn().unwrap();
+            let environ = environ(Pid::try_from(child.id()).unwrap()).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(environ.get("MARK"), Some("x"));
+        }
     }
 
     #[test]
