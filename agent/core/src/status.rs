@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+mod line;
+
 use crate::time::Wall;
 use crate::types::{Digest, Environment, Generation, Pid, ProcessId, TierName, Version};
 
@@ -452,7 +454,7 @@ mod tests {
         "events": [{"at": 1, "level": "normal", "text": "v42 settled"}]
     }"#;
 
-    fn document() -> StatusDocument {
+    pub(super) fn document() -> StatusDocument {
         serde_json::from_str(&DOCUMENT.replace("DIGEST", &"3f9c2ab0".repeat(8))).unwrap()
     }
 

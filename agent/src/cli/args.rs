@@ -70,6 +70,9 @@ Example:
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),
+    /// Hold the control group that the tiers run in: what groundcrew-tiers.service starts.
+    #[command(hide = true)]
+    Hold,
     /// Show on this machine what groundcrew does: releases under load, a bad one, a killed agent.
     Demo,
 }

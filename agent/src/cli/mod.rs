@@ -80,6 +80,10 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Rollback(args) => block_on(rollback::run(args)),
         Command::Fetch(args) => block_on(fetch::run(args)),
         Command::Agent(args) => agent::run(&args),
+        Command::Hold => {
+            crate::supervisor::hold::hold()?;
+            Ok(EXIT_OK)
+        }
         Command::Demo => demo::run(),
     }
 }

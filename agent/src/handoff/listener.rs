@@ -226,16 +226,21 @@ impl Listeners {
     }
 
     /// Makes sure that the port is held: keeps what it has, else takes it back from one of `pids`,
-    /// else binds it.
-    pub fn ensure(&mut self, port: u16, pids: &[Pid]) -> Result<(), ListenError> {
+    /// else binds it. Returns the socket when the agent did not hold it before.
+    pub fn ensure(
+        &mut self,
+        port: u16,
+        pids: &[Pid],
+    ) -> Result<Option<BorrowedFd<'_>>, ListenError> {
         if self.0.contains_key(&port) {
-            return Ok(());
+            return Ok(None);
         }
         let socket = match recover(pids, port) {
             Some(socket) => socket,
             None => bind(port)?,
         };
-        self.keep(port, socket)
+        self.keep(port, socket)?;
+        Ok(self.0.get(&port).map(AsFd::as_fd))
     }
 
     /// A duplicate for a process.
@@ -249,11 +254,6 @@ impl Listeners {
             port,
             source,
         })
-    }
-
-    /// The ports and their sockets, for the fd store.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, BorrowedFd<'_>)> {
-        self.0.iter().map(|(&port, socket)| (port, socket.as_fd()))
     }
 
     /// Closes the agent's hold on a port that no tier wants any more. Processes that have the

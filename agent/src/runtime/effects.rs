@@ -22,6 +22,7 @@ use crate::releases::fetch::{FetchError, FetchLimits, FetchProgress, Fetched, fe
 use crate::releases::store::Store;
 use crate::supervisor::StartRequest;
 use crate::supervisor::probe::{Probe, ProbeTarget};
+use crate::systemd;
 
 impl Agent {
     pub(super) async fn carry_out(&mut self, effect: Effect) {
@@ -47,7 +48,10 @@ impl Agent {
             Effect::Terminate { id, run } => self.signal(id, run, false),
             Effect::Kill { id, run } => self.signal(id, run, true),
             Effect::Forget(id) => self.forget(&id),
-            Effect::CloseSocket { port } => self.listeners.release(port),
+            Effect::CloseSocket { port } => {
+                systemd::forget(port);
+                self.listeners.release(port);
+            }
             Effect::Prune(digest) => self.prune(digest),
             Effect::Tell(told) => match told.level {
                 Level::Normal => tracing::info!("{}", told.text),
@@ -136,7 +140,7 @@ impl Agent {
             None => None,
             Some(port) => {
                 let pids = self.pids();
-                self.listeners.ensure(port, &pids).map_err(|error| chain(&error))?;
+                self.hold_port(port, &pids).map_err(|error| chain(&error))?;
                 Some(self.listeners.duplicate(port).map_err(|error| chain(&error))?)
             }
         };

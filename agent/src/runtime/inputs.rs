@@ -1,18 +1,20 @@
 //! Turns what is seen and heard on the host into events for the controller.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use groundcrew_core::event::{Event, Found, HandoffState, News};
 use groundcrew_core::ledger::GenerationRecord;
-use groundcrew_core::types::{ProcessId, Run, Target, TierName};
+use groundcrew_core::types::{Pid, ProcessId, Run, Target, TierName};
 
 use super::{Agent, Known, RuntimeError, effects};
-use crate::clock;
 use crate::control::Request;
 use crate::handoff::channel::ChannelEvent;
+use crate::handoff::listener::ListenError;
 use crate::handoff::protocol::{FromProcess, State, Stats, ToProcess};
 use crate::releases::hash;
 use crate::supervisor::{Record, SupervisorEvent};
+use crate::{clock, systemd};
 
 impl Agent {
     /// What is on the host when the agent starts: processes of the agent before, their sockets,
@@ -43,13 +45,20 @@ impl Agent {
     /// Before anything else can bind the ports.
     fn take_sockets_back(&mut self) {
         let pids: Vec<_> = self.known.keys().filter_map(|id| self.supervisor.pid(id)).collect();
-        for known in self.known.values() {
-            if let Some(port) = known.plan.spec.port
-                && let Err(error) = self.listeners.ensure(port, &pids)
-            {
+        let ports = self.known.values().filter_map(|known| known.plan.spec.port);
+        for port in ports.collect::<BTreeSet<_>>() {
+            if let Err(error) = self.hold_port(port, &pids) {
                 tracing::error!("{}", crate::errors::chain(&error));
             }
         }
+    }
+
+    /// Makes sure that the agent holds the socket of a port, and systemd a copy of it.
+    pub(super) fn hold_port(&mut self, port: u16, pids: &[Pid]) -> Result<(), ListenError> {
+        if let Some(socket) = self.listeners.ensure(port, pids)? {
+            systemd::store(port, socket);
+        }
+        Ok(())
     }
 
     /// What a process is made of, as far as its record and its release on disk say.

@@ -37,7 +37,7 @@ use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
 use crate::supervisor::{Supervisor, SupervisorEvent};
-use crate::{clock, handoff, supervisor};
+use crate::{clock, handoff, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
 
@@ -140,6 +140,9 @@ struct Agent {
     tasks: JoinSet<()>,
     cancel: CancellationToken,
     exit: bool,
+    systemd_listens: bool,
+    /// What systemd was told last.
+    status_line: String,
 }
 
 /// A fetch under way.
@@ -182,7 +185,7 @@ impl Agent {
             etags: watch::Sender::new(None),
             supervisor,
             supervised,
-            listeners: Listeners::default(),
+            listeners: stored_sockets(),
             registry,
             channel,
             channel_path,
@@ -204,6 +207,8 @@ impl Agent {
             tasks: JoinSet::new(),
             cancel,
             exit: false,
+            systemd_listens: systemd::listens(),
+            status_line: String::new(),
         })
     }
 
@@ -212,6 +217,8 @@ impl Agent {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RuntimeError::Signal)?;
         let begun = self.look_around().await?;
         self.step(begun).await;
+        systemd::ready();
+        let mut watchdog = watchdog();
         while !self.exit {
             let event = tokio::select! {
                 Some(event) = self.supervised.recv() => self.supervisor_says(event),
@@ -227,6 +234,11 @@ impl Agent {
                 _ = terminate.recv() => Some(leave("SIGTERM")),
                 _ = interrupt.recv() => Some(leave("SIGINT")),
                 () = until(self.controller.next_wake()) => Some(Event::Tick),
+                // Said by the loop itself, so that it is missed when the loop is stuck.
+                () = due(&mut watchdog) => {
+                    systemd::alive();
+                    None
+                }
             };
             if let Some(event) = event {
                 self.step(event).await;
@@ -237,13 +249,26 @@ impl Agent {
 
     async fn step(&mut self, event: Event) {
         let effects = self.controller.step(clock::now(), event);
+        let changed = !effects.is_empty();
         for effect in effects {
             self.carry_out(effect).await;
+        }
+        if changed && self.systemd_listens {
+            self.tell_systemd();
         }
         self.ready.send_if_modified(|ready| {
             let now_ready = self.controller.is_ready();
             std::mem::replace(ready, now_ready) != now_ready
         });
+    }
+
+    /// The line that `systemctl status` shows.
+    fn tell_systemd(&mut self) {
+        let line = self.controller.status(clock::now(), self.facts()).line();
+        if line != self.status_line {
+            systemd::status(&line);
+            self.status_line = line;
+        }
     }
 
     /// Ends everything of the agent's own. Processes are left as they are.
@@ -273,7 +298,33 @@ impl Agent {
     }
 }
 
+/// Those that systemd kept for this agent.
+fn stored_sockets() -> Listeners {
+    let mut listeners = Listeners::default();
+    for (port, socket) in systemd::stored() {
+        if let Err(error) = listeners.keep(port, socket) {
+            tracing::warn!("{}", crate::errors::chain(&error));
+        }
+    }
+    listeners
+}
+
+fn watchdog() -> Option<tokio::time::Interval> {
+    let mut ticks = tokio::time::interval(systemd::watchdog_interval()?);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    Some(ticks)
+}
+
+/// Waits for the next tick; for ever when there are none.
+async fn due(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
 fn leave(signal: &str) -> Event {
+    systemd::stopping();
     Event::Leave { reason: format!("{signal} received") }
 }
 

@@ -2,8 +2,8 @@
 //! where the host delegates a group to the agent. Where it does not, or lacks a controller, the
 //! reason is said once and the processes run without.
 //!
-//! It must never touch a group that is not below the agent's own, nor move a process that is not
-//! the agent itself.
+//! It must never touch a group that is not below the agent's own or the one its unit names, nor
+//! move a process that is not the agent itself.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -22,6 +22,10 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// The leaf the agent itself moves to: a group with controllers for its children may hold no
 /// process.
 const AGENT_LEAF: &str = "agent";
+/// The leaf of the process that holds a group for the agent; see `hold`.
+const HOLDER_LEAF: &str = "holder";
+/// Names the group to work in, as `/proc/PID/cgroup` has it, where it is not the agent's own.
+const VARIABLE: &str = "GROUNDCREW_CGROUP";
 /// The controllers that are used, and what each is for.
 const CONTROLLERS: [(&str, &str); 3] =
     [("memory", "memory_max"), ("pids", "the limit of tasks"), ("cpu", "cpu_max")];
@@ -40,15 +44,24 @@ pub struct Place {
     pub own: String,
     /// `/proc/self/mountinfo`.
     pub mounts: String,
+    /// Whether the group is another unit's, which nobody but its holder is moved in.
+    pub held: bool,
 }
 
 impl Place {
     /// This process's own.
     pub fn current() -> io::Result<Self> {
-        Ok(Self {
-            own: fs::read_to_string("/proc/self/cgroup")?,
-            mounts: fs::read_to_string("/proc/self/mountinfo")?,
-        })
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        Ok(Self { own, mounts: fs::read_to_string("/proc/self/mountinfo")?, held: false })
+    }
+
+    /// The one the agent's unit names, else this process's own.
+    pub fn for_tiers() -> io::Result<Self> {
+        let place = Self::current()?;
+        match std::env::var(VARIABLE) {
+            Ok(path) => Ok(Self { own: format!("0::{path}\n"), held: true, ..place }),
+            Err(_) => Ok(place),
+        }
     }
 
     /// The directory of the group, as (mount point, path below it).
@@ -129,7 +142,8 @@ fn try_prepare(place: &Place, owner: &str) -> Result<Prepared, String> {
             ));
             continue;
         }
-        let enabled = enable(&top, &below, name)
+        let movable = !place.held && !below.as_str().is_empty();
+        let enabled = enable(&top, movable, name)
             .and_then(|()| write(&directory.join("cgroup.subtree_control"), &format!("+{name}")));
         match enabled {
             Ok(()) => controllers.push(name),
@@ -142,20 +156,33 @@ fn try_prepare(place: &Place, owner: &str) -> Result<Prepared, String> {
     Ok(Prepared { base: Some(Base { directory, controllers }), missing })
 }
 
-/// Turns a controller on for the children of `top`.
-fn enable(top: &Utf8Path, below: &Utf8Path, controller: &str) -> Result<(), FileError> {
+/// Moves this process into a leaf of its group, so that the group may have controllers for others.
+pub fn step_aside(place: &Place) -> Result<(), String> {
+    let (mount, below) = place.group()?;
+    if below.as_str().is_empty() {
+        return Err("the agent's group is the root".to_owned());
+    }
+    enter_leaf(&mount.join(&below), HOLDER_LEAF).map_err(|error| crate::errors::chain(&error))
+}
+
+fn enter_leaf(top: &Utf8Path, name: &str) -> Result<(), FileError> {
+    let leaf = top.join(name);
+    make(&leaf)?;
+    write(&leaf.join("cgroup.procs"), "0")
+}
+
+/// Turns a controller on for the children of `top`. `movable`: the agent may be in the way there,
+/// and step aside.
+fn enable(top: &Utf8Path, movable: bool, controller: &str) -> Result<(), FileError> {
     let control = top.join("cgroup.subtree_control");
     let on = format!("+{controller}");
     match write(&control, &on) {
         // EBUSY: the group has processes of its own. Only the agent may be moved by the agent. The
         // root group is free of that rule.
         Err(error)
-            if error.source.raw_os_error() == Some(nix::errno::Errno::EBUSY as i32)
-                && !below.as_str().is_empty() =>
+            if error.source.raw_os_error() == Some(nix::errno::Errno::EBUSY as i32) && movable =>
         {
-            let leaf = top.join(AGENT_LEAF);
-            make(&leaf)?;
-            write(&leaf.join("cgroup.procs"), "0")?;
+            enter_leaf(top, AGENT_LEAF)?;
             write(&control, &on)
         }
         result => result,
@@ -324,7 +351,7 @@ mod tests {
     use super::*;
 
     fn place(own: &str, mounts: &str) -> Place {
-        Place { own: own.to_owned(), mounts: mounts.to_owned() }
+        Place { own: own.to_owned(), mounts: mounts.to_owned(), held: false }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod adopt;
 pub mod cgroup;
 mod directories;
 mod event;
+pub mod hold;
 pub mod probe;
 mod process;
 mod record;
@@ -71,7 +72,7 @@ impl Settings {
     /// What the agent uses.
     #[must_use]
     pub fn new(run_dir: Utf8PathBuf, state_dir: Utf8PathBuf) -> Self {
-        let cgroup = cgroup::Place::current()
+        let cgroup = cgroup::Place::for_tiers()
             .inspect_err(|error| tracing::warn!("processes run without control groups: {error}"));
         Self {
             run_dir,

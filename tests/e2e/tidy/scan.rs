@@ -159,6 +159,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("net", &[LEAVES]),
     ("procfs", &[LEAVES]),
     ("source_url", &[LEAVES]),
+    ("systemd", &[LEAVES]),
     ("telemetry", &[LEAVES]),
     ("config", &[LEAVES]),
     ("aws", &[LEAVES]),
@@ -176,7 +177,8 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("demo", &[LEAVES, &["config", "control", "releases"]]),
     ("cli", &[LEAVES, FEATURES, &["runtime", "demo"]]),
 ];
-const LEAVES: &[&str] = &["clock", "errors", "fsx", "net", "procfs", "source_url", "telemetry"];
+const LEAVES: &[&str] =
+    &["clock", "errors", "fsx", "net", "procfs", "source_url", "systemd", "telemetry"];
 const FEATURES: &[&str] = &[
     "config",
     "aws",
