@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use groundcrew_core::controller::Controller;
 use groundcrew_core::effect::Effect;
 use groundcrew_core::event::HandoffState;
+use groundcrew_core::ledger::Ledger;
 use groundcrew_core::limits;
 use groundcrew_core::spec::Handoff;
 use groundcrew_core::tier::Role;
@@ -15,13 +16,14 @@ use crate::world::{Conduct, SimProcess, World};
 
 #[derive(Debug, Default)]
 pub struct Watcher {
-    rejected: Option<(Digest, u64)>,
+    rejected: Option<Digest>,
 }
 
 impl Watcher {
-    /// The ledger is gone, and with it what was rejected.
-    pub fn forget(&mut self) {
-        self.rejected = None;
+    /// A new agent knows of rejections what its ledger says: one that was never written died with
+    /// the agent before.
+    pub fn remember(&mut self, ledger: &Ledger) {
+        self.rejected = rejected(ledger);
     }
 
     /// Before an effect is carried out.
@@ -38,7 +40,7 @@ impl Watcher {
                     let present = world.on_disk.contains(&current.release.digest);
                     assert!(present, "current {current} is not on disk\n{}", world.tail());
                 }
-                self.rejected = ledger.rejected.as_ref().map(|r| (r.digest, r.channel_generation));
+                self.rejected = rejected(ledger);
             }
             Effect::Start { release, .. } => self.i8_rejected_stays_so(world, release),
             Effect::Prune(digest) => {
@@ -50,11 +52,15 @@ impl Watcher {
     }
 
     fn i8_rejected_stays_so(&self, world: &World, release: &ReleaseRef) {
-        let rejected = self.rejected.is_some_and(|(digest, _)| digest == release.digest);
+        let rejected = self.rejected == Some(release.digest);
         // What serves on trial goes on, restarts included, until the rollback has taken over.
         let serves = world.processes.values().any(|p| p.target.release == *release);
         assert!(!rejected || serves, "{release} was rejected and started\n{}", world.tail());
     }
+}
+
+fn rejected(ledger: &Ledger) -> Option<Digest> {
+    ledger.rejected.as_ref().map(|rejected| rejected.digest)
 }
 
 /// After every step.

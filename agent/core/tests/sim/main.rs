@@ -8,19 +8,46 @@ mod dice;
 mod invariants;
 mod world;
 
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dice::Dice;
 use world::World;
 
 /// Lives per test run; `SEEDS=n` for another number.
-const SEEDS_DEFAULT: u64 = 1000;
+const SEEDS_DEFAULT: u64 = 3000;
 
 fn live(seed: u64) -> World {
     let mut world = World::new(seed);
     world.run_with_faults();
     world.run_without_faults();
     world
+}
+
+/// What happened in all lives together.
+#[derive(Default)]
+struct Sums {
+    cutovers: u64,
+    rollbacks: u64,
+    deaths: u64,
+    steps: u64,
+    /// The least of the seeds that failed.
+    failed: Option<u64>,
+}
+
+impl Sums {
+    fn add(&mut self, seed: u64, lived: Option<World>) {
+        let Some(World { counts, .. }) = lived else {
+            self.failed = Some(self.failed.map_or(seed, |least| least.min(seed)));
+            return;
+        };
+        self.cutovers += counts.cutovers;
+        self.rollbacks += counts.rollbacks;
+        self.deaths += counts.agent_deaths;
+        self.steps += counts.steps;
+    }
 }
 
 #[test]
@@ -30,24 +57,29 @@ fn every_life_keeps_the_invariants_and_ends_well() {
         println!("{}", world.log.join("\n"));
         return;
     }
-    let (mut cutovers, mut rollbacks, mut deaths, mut steps) = (0, 0, 0, 0);
     let seeds = number("SEEDS").unwrap_or(SEEDS_DEFAULT);
-    for seed in 0..seeds {
-        if number("TRACE").is_some() {
-            eprintln!("{seed}");
+    let next = AtomicU64::new(0);
+    let sums = Mutex::new(Sums::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let lived = catch_unwind(AssertUnwindSafe(|| live(seed)));
+                    sums.lock().unwrap().add(seed, lived.ok());
+                }
+            });
         }
-        match catch_unwind(AssertUnwindSafe(|| live(seed))) {
-            Ok(world) => {
-                cutovers += world.counts.cutovers;
-                rollbacks += world.counts.rollbacks;
-                deaths += world.counts.agent_deaths;
-                steps += world.counts.steps;
-            }
-            Err(_) => panic!(
-                "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim \
-                 -- --nocapture"
-            ),
-        }
+    });
+    let Sums { cutovers, rollbacks, deaths, steps, failed } = sums.into_inner().unwrap();
+    if let Some(seed) = failed {
+        panic!(
+            "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim \
+             -- --nocapture"
+        );
     }
     println!(
         "{steps} steps, {deaths} deaths of the agent, {cutovers} cutovers, {rollbacks} rollbacks"

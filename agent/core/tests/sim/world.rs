@@ -236,13 +236,12 @@ impl World {
         if self.agent.is_some() {
             return;
         }
-        self.agent = Some(Controller::new(Self::settings(), self.ledger.clone()));
         let lost_ledger = self.faults && self.dice.one_in(40);
         if lost_ledger {
             self.ledger = Ledger::default();
-            self.agent = Some(Controller::new(Self::settings(), Ledger::default()));
-            self.watcher.forget();
         }
+        self.agent = Some(Controller::new(Self::settings(), self.ledger.clone()));
+        self.watcher.remember(&self.ledger);
         self.log(format!("agent starts{}", if lost_ledger { " without its ledger" } else { "" }));
         let found: Vec<_> = self.processes.iter().map(|(id, process)| found(id, process)).collect();
         for (id, process) in self.processes.clone() {
