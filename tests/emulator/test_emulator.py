@@ -24,6 +24,7 @@ from groundcrew_emulator import cbor
 
 HERE = pathlib.Path(__file__).parent
 REGION = "us-east-1"
+NAME = {"AutoScalingGroupName": "web"}
 server = endpoint = None
 
 
@@ -195,45 +196,84 @@ class Imds(Check):
 
 
 class AutoScaling(Check):
-    def test_a_terminate_hook_holds_the_instance_after_its_target_was_deregistered(self):
-        ec2, elb, group = client("ec2"), client("elbv2"), client("autoscaling")
-        subnet = ec2.describe_subnets()["Subnets"][0]
-        target = elb.create_target_group(
-            Name="web", Protocol="HTTP", Port=80, VpcId=subnet["VpcId"]
+    def setUp(self):
+        request("/moto-api/reset", "POST")
+        self.group, self.elb = client("autoscaling"), client("elbv2")
+        ec2 = client("ec2")
+        self.subnet = ec2.describe_subnets()["Subnets"][0]
+        self.target = self.elb.create_target_group(
+            Name="web", Protocol="HTTP", Port=80, VpcId=self.subnet["VpcId"]
         )["TargetGroups"][0]["TargetGroupArn"]
         image = ec2.describe_images()["Images"][0]["ImageId"]
-        group.create_launch_configuration(
+        self.group.create_launch_configuration(
             LaunchConfigurationName="lc", ImageId=image, InstanceType="t3.micro"
         )
-        size = {"MinSize": 0, "MaxSize": 2, "DesiredCapacity": 1}
-        name = {"AutoScalingGroupName": "web"}
-        hook = {"LifecycleHookName": "drain", **name}
-        group.create_auto_scaling_group(
-            **name, **size, LaunchConfigurationName="lc", TargetGroupARNs=[target],
-            VPCZoneIdentifier=subnet["SubnetId"],
+
+    def create(self, **more):
+        """Makes the group; answers its one instance."""
+        self.group.create_auto_scaling_group(
+            **NAME, MinSize=0, MaxSize=2, DesiredCapacity=1, LaunchConfigurationName="lc",
+            TargetGroupARNs=[self.target], VPCZoneIdentifier=self.subnet["SubnetId"], **more,
         )
+        [instance] = self.members()
+        return instance
+
+    def members(self):
+        found = self.group.describe_auto_scaling_groups(AutoScalingGroupNames=["web"])
+        every = found["AutoScalingGroups"][0]["Instances"]
+        return {one["InstanceId"]: one["LifecycleState"] for one in every}
+
+    def targets(self):
+        health = self.elb.describe_target_health(TargetGroupArn=self.target)
+        return [one["Target"]["Id"] for one in health["TargetHealthDescriptions"]]
+
+    def test_a_terminate_hook_holds_the_instance_after_its_target_was_deregistered(self):
+        group, hook = self.group, {"LifecycleHookName": "drain", **NAME}
+        instance = self.create()
         transition = "autoscaling:EC2_INSTANCE_TERMINATING"
         group.put_lifecycle_hook(**hook, LifecycleTransition=transition, HeartbeatTimeout=60)
-
-        def members():
-            found = group.describe_auto_scaling_groups(AutoScalingGroupNames=["web"])
-            every = found["AutoScalingGroups"][0]["Instances"]
-            return {one["InstanceId"]: one["LifecycleState"] for one in every}
-
-        def targets():
-            found = elb.describe_target_health(TargetGroupArn=target)["TargetHealthDescriptions"]
-            return [one["Target"]["Id"] for one in found]
-
-        [instance] = members()
-        self.assertEqual(targets(), [instance])
-        group.set_desired_capacity(**name, DesiredCapacity=0)
-        self.assertEqual(members(), {instance: "Terminating:Wait"})
-        self.assertEqual(targets(), [])
+        self.assertEqual(self.targets(), [instance])
+        group.set_desired_capacity(**NAME, DesiredCapacity=0)
+        self.assertEqual(self.members(), {instance: "Terminating:Wait"})
+        self.assertEqual(self.targets(), [])
         group.record_lifecycle_action_heartbeat(**hook, InstanceId=instance)
         result = {"InstanceId": instance, "LifecycleActionResult": "CONTINUE"}
         group.complete_lifecycle_action(**hook, **result)
-        self.assertEqual(members(), {})
+        self.assertEqual(self.members(), {})
         self.refused(400, group.complete_lifecycle_action, **hook, **result)
+
+    def test_a_hook_that_comes_with_the_group_holds_its_first_instance(self):
+        transition = "autoscaling:EC2_INSTANCE_LAUNCHING"
+        hook = {"LifecycleHookName": "warm", "LifecycleTransition": transition}
+        instance = self.create(LifecycleHookSpecificationList=[{**hook, "HeartbeatTimeout": 60}])
+        self.assertEqual((self.members(), self.targets()), ({instance: "Pending:Wait"}, []))
+        [described] = self.group.describe_lifecycle_hooks(**NAME)["LifecycleHooks"]
+        self.assertEqual((described["DefaultResult"], described["GlobalTimeout"]),
+                         ("ABANDON", 6000))
+        done = {"LifecycleHookName": "warm", "LifecycleActionResult": "CONTINUE", **NAME}
+        wrong = {**done, "LifecycleActionToken": "0" * 36}
+        answer = self.refused(400, self.group.complete_lifecycle_action, **wrong)
+        self.assertIn("found with token 000", answer["Error"]["Message"])
+        self.group.complete_lifecycle_action(**done, InstanceId=instance)
+        self.assertEqual((self.members(), self.targets()), ({instance: "InService"}, [instance]))
+
+    def test_standby_and_detachment_over_the_api(self):
+        instance = self.create()
+        named = {"InstanceIds": [instance], **NAME}
+        decrement = {"ShouldDecrementDesiredCapacity": True}
+        self.refused(400, self.group.exit_standby, **named)
+        self.group.enter_standby(**named, **decrement)
+        self.assertEqual((self.members(), self.targets()), ({instance: "Standby"}, []))
+        self.refused(400, self.group.enter_standby, **named, **decrement)
+        self.group.exit_standby(**named)
+        self.assertEqual((self.members(), self.targets()), ({instance: "InService"}, [instance]))
+        self.group.detach_instances(**named, **decrement)
+        self.assertEqual((self.members(), self.targets()), ({}, []))
+
+    def test_standby_without_the_decrement_is_replaced(self):
+        named = {"InstanceIds": [self.create()], **NAME}
+        self.group.enter_standby(**named, ShouldDecrementDesiredCapacity=False)
+        self.assertEqual(sorted(self.members().values()), ["InService", "Standby"])
 
 
 class CloudWatch(Check):

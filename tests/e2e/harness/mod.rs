@@ -8,6 +8,7 @@ pub mod app;
 pub mod cli;
 pub mod emulator;
 pub mod fault_proxy;
+pub mod fleet;
 pub mod forged;
 pub mod histogram;
 pub mod http_client;

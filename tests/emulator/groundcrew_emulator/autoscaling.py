@@ -1,32 +1,29 @@
 """Auto Scaling whose lifecycle hooks really hold instances.
 
-Moto stores hooks and does nothing with them. Here a launching or terminating instance waits until
-its hooks are completed or their heartbeat timeout passes, groups replace unhealthy instances,
-instance refreshes make progress, and each step leaves an activity and an EventBridge event.
+Moto stores hooks and does nothing with them. Here instances go the ways that `lifecycle` has,
+groups replace unhealthy instances, instance refreshes make progress, and each step leaves an
+activity and an EventBridge event.
 
-There is no background thread: time passes in `tick`, which runs before every Auto Scaling call and
-every IMDS read.
+Time passes in `tick`: on a thread, so that what happens by itself happens when it should, and
+before every call and every IMDS read, so that none of them sees a past that is over.
 """
 
 import datetime
-import json
-import sys
 import threading
 import time
+import traceback
 import uuid
 
 from moto.autoscaling import models, responses
 from moto.autoscaling.exceptions import ValidationError
 from moto.core.responses import ActionResult, EmptyResult
-from moto.events import events_backends
 
-from . import settings
+from . import lifecycle, settings
+from .lifecycle import waits
+from .world import LOCK
 
-LOCK = threading.RLock()
-LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+TICK_SECONDS = 0.01
 RUNNING_REFRESH = ("Pending", "InProgress")
-HEARTBEAT_SECONDS_DEFAULT = 3600
 
 Group = models.FakeAutoScalingGroup
 Backend = models.AutoScalingBackend
@@ -34,6 +31,8 @@ Response = responses.AutoScalingResponse
 # Moto's own versions of what is replaced below.
 moto_replace_instances = Group.replace_autoscaling_group_instances
 moto_set_desired_capacity = Group.set_desired_capacity
+moto_create_lifecycle_hook = Backend.create_lifecycle_hook
+moto_create_auto_scaling_group = Response.create_auto_scaling_group
 moto_call_action = Response.call_action
 
 
@@ -53,19 +52,7 @@ def utc_now():
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-class Wait:
-    """One hook that holds one instance."""
-
-    def __init__(self, hook):
-        self.hook = hook
-        self.token = str(uuid.uuid4())
-        self.heartbeat()
-
-    def heartbeat(self):
-        self.deadline = time.time() + (self.hook.heartbeat_timeout or HEARTBEAT_SECONDS_DEFAULT)
-
-
-# What a group and an instance remember beyond moto's own attributes.
+# What a group remembers beyond moto's own attributes.
 
 
 def activities(group):
@@ -78,26 +65,6 @@ def refreshes(group):
 
 def notifications(group):
     return group.__dict__.setdefault("emulator_notifications", {})
-
-
-def waits(instance):
-    return instance.__dict__.setdefault("emulator_waits", {})
-
-
-def emit(group, detail_type, **detail):
-    """Puts an event on the default EventBridge bus, as Auto Scaling does."""
-    backend = group.autoscaling_backend
-    event = {
-        "Source": "aws.autoscaling",
-        "DetailType": detail_type,
-        "Detail": json.dumps({"AutoScalingGroupName": group.name, **detail}),
-        "Resources": [group.arn],
-    }
-    try:
-        events_backends[backend.account_id][backend.region_name].put_events([event])
-    except Exception as error:
-        # An event rule of a test that cannot be delivered must not change what the group does.
-        print(f"emulator: could not put event {detail_type!r}: {error}", file=sys.stderr)
 
 
 def record_activity(group, description):
@@ -116,33 +83,7 @@ def record_activity(group, description):
     })
 
 
-# Lifecycle
-
-
-def hold(group, instance, transition):
-    """Puts the instance into its wait state; False when the group has no hook for this."""
-    every = group.autoscaling_backend.lifecycle_hooks.values()
-    hooks = [
-        hook
-        for hook in every
-        if hook.auto_scaling_group_name == group.name and hook.lifecycle_transition == transition
-    ]
-    if not hooks:
-        return False
-    instance.emulator_waits = {hook.name: Wait(hook) for hook in hooks}
-    instance.emulator_transition = transition
-    launching = transition == LAUNCHING
-    instance.lifecycle_state = "Pending:Wait" if launching else "Terminating:Wait"
-    for name, wait in instance.emulator_waits.items():
-        emit(
-            group,
-            f"EC2 Instance-{'launch' if launching else 'terminate'} Lifecycle Action",
-            LifecycleActionToken=wait.token,
-            LifecycleHookName=name,
-            EC2InstanceId=instance.instance_id,
-            LifecycleTransition=transition,
-        )
-    return True
+# Capacity
 
 
 def replace_instances(self, count, propagated_tags):
@@ -151,8 +92,12 @@ def replace_instances(self, count, propagated_tags):
         moto_replace_instances(self, count, propagated_tags)
         for instance in self.instance_states[before:]:
             record_activity(self, f"Launching a new EC2 instance: {instance.instance_id}")
-            if not hold(self, instance, LAUNCHING):
-                emit(self, "EC2 Instance Launch Successful", EC2InstanceId=instance.instance_id)
+            pool_state = getattr(self, "emulator_launches_into", None)
+            if pool_state:
+                walk = lifecycle.launch_into_pool(self, instance, pool_state)
+            else:
+                walk = lifecycle.launch(self, instance)
+            lifecycle.start(instance, walk)
 
 
 def active_instances(self):
@@ -176,62 +121,15 @@ def set_desired_capacity(self, capacity):
             begin_termination(self, instance)
 
 
-def deregister(group, instance):
-    """Takes the instance out of the group's target groups. Answers when the draining is over."""
-    over = time.time()
-    for arn in group.target_group_arns or []:
-        target_group = group.autoscaling_backend.elbv2_backend.target_groups.get(arn)
-        if target_group and instance.instance_id in target_group.targets:
-            target_group.deregister([{"Id": instance.instance_id}])
-            over = max(over, time.time() + settings.drain_seconds(target_group))
-    return over
-
-
 def begin_termination(group, instance):
-    """Target groups first, hooks after the draining: the order AWS documents."""
     record_activity(group, f"Terminating EC2 instance: {instance.instance_id}")
-    instance.lifecycle_state = "Terminating"
-    instance.emulator_drained_at = deregister(group, instance)
-    continue_termination(group, instance)
-
-
-def continue_termination(group, instance):
-    if time.time() >= instance.emulator_drained_at and not hold(group, instance, TERMINATING):
-        finish_termination(group, instance)
-
-
-def finish_termination(group, instance):
-    if instance in group.instance_states:
-        group.instance_states.remove(instance)
-    deregister(group, instance)
-    try:
-        group.autoscaling_backend.ec2_backend.terminate_instances([instance.instance_id])
-    except Exception as error:
-        # The test may have terminated it by hand; the group lets go of it all the same.
-        print(f"emulator: terminate {instance.instance_id}: {error}", file=sys.stderr)
-    emit(group, "EC2 Instance Terminate Successful", EC2InstanceId=instance.instance_id)
+    lifecycle.start(instance, lifecycle.terminate(group, instance))
 
 
 def replace(group, instance):
     """Terminates one instance and launches what is missing then."""
     begin_termination(group, instance)
     group.set_desired_capacity(group.desired_capacity)
-
-
-def complete(group, instance, hook_name, result):
-    """A hook was completed, or timed out with its default result."""
-    waits(instance).pop(hook_name)
-    if instance.emulator_transition == LAUNCHING:
-        if result == "ABANDON":
-            instance.emulator_waits = {}
-            finish_termination(group, instance)
-            group.set_desired_capacity(group.desired_capacity)
-        elif not waits(instance):
-            instance.lifecycle_state = "InService"
-            emit(group, "EC2 Instance Launch Successful", EC2InstanceId=instance.instance_id)
-    elif result == "ABANDON" or not waits(instance):
-        instance.emulator_waits = {}
-        finish_termination(group, instance)
 
 
 def find_instance(backend, instance_id):
@@ -251,10 +149,24 @@ def find_wait(backend, group_name, hook_name, instance_id, token):
         if not wait or (instance_id is not None and instance.instance_id != instance_id):
             continue
         if not token or wait.token == token:
-            return group, instance, wait
-    raise ValidationError(
-        f"No active Lifecycle Action found with instance ID {instance_id or token}"
-    )
+            return instance, wait
+    what = f"token {token}" if token else f"instance ID {instance_id}"
+    raise ValidationError(f"No active Lifecycle Action found with {what}")
+
+
+def create_lifecycle_hook(self, name, as_name, transition, timeout, result):
+    hook = moto_create_lifecycle_hook(self, name, as_name, transition, timeout, result)
+    hook.global_timeout = lifecycle.global_timeout(hook.heartbeat_timeout)
+    return hook
+
+
+def update_attached_target_groups(self, group_name):
+    """Moto would register whatever belongs to the group, launching and leaving instances too."""
+    group = self.autoscaling_groups[group_name]
+    with LOCK:
+        for instance in group.instance_states:
+            if instance.lifecycle_state == "InService":
+                lifecycle.register(group, instance)
 
 
 def terminate_instance(self, instance_id, should_decrement):
@@ -269,6 +181,60 @@ def terminate_instance(self, instance_id, should_decrement):
         return models.TerminateInstanceActivity(instance.instance, capacity_before)
 
 
+def named_instances(backend, group_name, instance_ids, states):
+    """Those instances of the group, which must be in one of `states`."""
+    found = []
+    for instance_id in instance_ids:
+        group, instance = find_instance(backend, instance_id)
+        if group.name != group_name:
+            raise ValidationError(f"The instance {instance_id} is not part of Auto Scaling group "
+                                  f"{group_name}.")
+        if instance.lifecycle_state not in states:
+            raise ValidationError(f"The instance {instance_id} is not in {' or '.join(states)}.")
+        found.append(instance)
+    return found
+
+
+def take_out(backend, group_name, instance_ids, should_decrement, walk):
+    """Sends instances on a walk out of service; without the decrement others replace them."""
+    group = backend.autoscaling_groups[group_name]
+    states = ["InService"] if walk is lifecycle.enter_standby else ["InService", "Standby"]
+    instances = named_instances(backend, group_name, instance_ids, states)
+    for instance in instances:
+        if should_decrement and instance.lifecycle_state == "InService":
+            group.desired_capacity = max(group.desired_capacity - 1, 0)
+        lifecycle.start(instance, walk(group, instance))
+    group.set_desired_capacity(group.desired_capacity)
+    return instances
+
+
+def enter_standby_instances(self, group_name, instance_ids, should_decrement):
+    with LOCK:
+        before = self.autoscaling_groups[group_name].desired_capacity
+        out = take_out(self, group_name, instance_ids, should_decrement, lifecycle.enter_standby)
+        return [models.EnterStandbyActivity(one.instance, before) for one in out]
+
+
+def exit_standby_instances(self, group_name, instance_ids):
+    with LOCK:
+        group = self.autoscaling_groups[group_name]
+        before = group.desired_capacity
+        instances = named_instances(self, group_name, instance_ids, ["Standby"])
+        for instance in instances:
+            group.desired_capacity += 1
+            lifecycle.start(instance, lifecycle.exit_standby(group, instance))
+        return [models.ExitStandbyActivity(one.instance, before) for one in instances]
+
+
+def detach_instances(self, group_name, instance_ids, should_decrement):
+    with LOCK:
+        out = take_out(self, group_name, instance_ids, should_decrement, lifecycle.detach)
+        for instance in out:
+            tag = {models.ASG_NAME_TAG: group_name}
+            self.ec2_backend.delete_tags([instance.instance_id], tag)
+        return [models.DetachInstanceActivity(one.instance) for one in out]
+
+
 def set_instance_health(self, instance_id, health_status):
     _, instance = find_instance(self, instance_id)
     instance.emulator_unhealthy_at = time.time()
@@ -279,7 +245,7 @@ def set_instance_health(self, instance_id, health_status):
 
 
 def tick(backend):
-    """Lets time pass: drains, heartbeat timeouts, unhealthy instances, refreshes."""
+    """Lets time pass: steps, drains, heartbeat timeouts, unhealthy instances, refreshes."""
     with LOCK:
         for group in list(backend.autoscaling_groups.values()):
             for instance in list(group.instance_states):
@@ -288,13 +254,27 @@ def tick(backend):
                 tick_refresh(group, refreshes(group)[0])
 
 
+def tick_all():
+    with LOCK:
+        for account in list(models.autoscaling_backends.values()):
+            for backend in list(account.values()):
+                tick(backend)
+
+
+def run_clock():
+    while True:
+        time.sleep(TICK_SECONDS)
+        try:
+            tick_all()
+        except Exception:
+            # Said, and tried again: a clock that stopped would hang the tests without a word.
+            traceback.print_exc()
+
+
 def tick_instance(group, instance):
     now = time.time()
-    if instance.lifecycle_state == "Terminating":
-        continue_termination(group, instance)
-    for name, wait in list(waits(instance).items()):
-        if now > wait.deadline and name in waits(instance):
-            complete(group, instance, name, wait.hook.default_result or "ABANDON")
+    lifecycle.time_out(instance)
+    lifecycle.advance(instance)
     suspended = [process["ProcessName"] for process in group.suspended_processes]
     if (
         instance.health_status == "Unhealthy"
@@ -306,10 +286,7 @@ def tick_instance(group, instance):
 
 
 def tick_refresh(group, refresh):
-    moving = any(
-        ":" in instance.lifecycle_state or instance.lifecycle_state == "Terminating"
-        for instance in group.instance_states
-    )
+    moving = any(lifecycle.is_moving(instance) for instance in group.instance_states)
     if refresh["Status"] not in RUNNING_REFRESH or moving:
         return
     refresh["Status"] = "InProgress"
@@ -327,8 +304,22 @@ def tick_refresh(group, refresh):
 
 
 def call_action(self):
-    tick(self.autoscaling_backend)
-    return moto_call_action(self)
+    with LOCK:
+        tick(self.autoscaling_backend)
+        return moto_call_action(self)
+
+
+def create_auto_scaling_group(self):
+    """Hooks that come with the group hold its first instances already."""
+    for hook in self._get_param("LifecycleHookSpecificationList") or []:
+        self.autoscaling_backend.create_lifecycle_hook(
+            hook["LifecycleHookName"],
+            self._get_param("AutoScalingGroupName"),
+            hook["LifecycleTransition"],
+            hook.get("HeartbeatTimeout"),
+            hook.get("DefaultResult"),
+        )
+    return moto_create_auto_scaling_group(self)
 
 
 def requested_group(request):
@@ -353,26 +344,25 @@ def requested_wait(request):
 
 def record_lifecycle_action_heartbeat(self):
     with LOCK:
-        requested_wait(self)[2].heartbeat()
+        requested_wait(self)[1].heartbeat()
     return EmptyResult()
 
 
 def complete_lifecycle_action(self):
     with LOCK:
-        group, instance, wait = requested_wait(self)
-        complete(group, instance, wait.hook.name, self._get_param("LifecycleActionResult"))
+        instance, wait = requested_wait(self)
+        result = self._get_param("LifecycleActionResult")
+        lifecycle.complete(instance, wait.hook.name, result, "call")
     return EmptyResult()
 
 
-def start_instance_refresh(self):
-    group = requested_group(self)
+def begin_refresh(group, preferences):
     every = refreshes(group)
     if every and every[0]["Status"] in RUNNING_REFRESH:
         raise RefreshInProgress(
             "An Instance Refresh is already in progress and blocks the execution of this "
             "Instance Refresh."
         )
-    preferences = self._get_param("Preferences") or {}
     refresh = {
         "InstanceRefreshId": str(uuid.uuid4()),
         "AutoScalingGroupName": group.name,
@@ -387,7 +377,13 @@ def start_instance_refresh(self):
         "_warmup": float(preferences.get("InstanceWarmup") or 0),
     }
     every.insert(0, refresh)
-    return ActionResult({"InstanceRefreshId": refresh["InstanceRefreshId"]})
+    return refresh["InstanceRefreshId"]
+
+
+def start_instance_refresh(self):
+    preferences = self._get_param("Preferences") or {}
+    refresh_id = begin_refresh(requested_group(self), preferences)
+    return ActionResult({"InstanceRefreshId": refresh_id})
 
 
 def describe_instance_refreshes(self):
@@ -440,14 +436,23 @@ def describe_notification_configurations(self):
 
 
 def install():
-    """Replaces moto's methods."""
+    """Replaces moto's methods, and starts the clock."""
     Group.replace_autoscaling_group_instances = replace_instances
     Group.active_instances = active_instances
     Group.set_desired_capacity = set_desired_capacity
-    Backend.terminate_instance = terminate_instance
-    Backend.set_instance_health = set_instance_health
+    for method in (
+        create_lifecycle_hook,
+        update_attached_target_groups,
+        terminate_instance,
+        enter_standby_instances,
+        exit_standby_instances,
+        detach_instances,
+        set_instance_health,
+    ):
+        setattr(Backend, method.__name__, method)
     Response.call_action = call_action
     for call in (
+        create_auto_scaling_group,
         record_lifecycle_action_heartbeat,
         complete_lifecycle_action,
         start_instance_refresh,
@@ -459,3 +464,4 @@ def install():
         describe_notification_configurations,
     ):
         setattr(Response, call.__name__, call)
+    threading.Thread(target=run_clock, name="clock", daemon=True).start()

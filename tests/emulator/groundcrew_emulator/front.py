@@ -1,14 +1,12 @@
 """The WSGI application before moto: IMDS, CloudWatch's CBOR, checksums, and the test's own levers.
 
-Levers: GET /_emulator/ready; POST /_emulator/imds {"path": value or null};
-POST /_emulator/health {"arn": ..., "id": ..., "state": ...}. POST /moto-api/reset clears them too.
+`levers` has the levers, below /_emulator/; POST /moto-api/reset takes back what they did.
 """
 
 import io
-import json
 import traceback
 
-from . import checksums
+from . import calls, checksums
 
 # The other services are imported when the first request for them comes: with moto's half of them
 # that is a second, which a test that only needs S3 does not spend.
@@ -28,16 +26,6 @@ def read_body(environ):
     return body
 
 
-def set_imds(changes):
-    from . import imds
-
-    for path, value in changes.items():
-        if value is None:
-            imds.OVERRIDES.pop(path, None)
-        else:
-            imds.OVERRIDES[path] = value
-
-
 class Front:
     """Answers what moto cannot; everything else is moto's."""
 
@@ -47,6 +35,9 @@ class Front:
     def __call__(self, environ, start_response):
         try:
             own = self.answer(environ)
+        except ConnectionAbortedError:
+            # An answer that a test has lost; the server knows how to break a connection.
+            raise
         except Exception as error:
             traceback.print_exc()
             own = "500 Internal Server Error", [], str(error).encode()
@@ -65,10 +56,11 @@ class Front:
         if path.startswith("/_emulator/"):
             return self.lever(environ, method, path)
         if path == "/moto-api/reset":
-            from . import imds, load_balancing
+            from . import levers
 
-            imds.OVERRIDES.clear()
-            load_balancing.FORCED_HEALTH.clear()
+            levers.reset()
+        if calls.service_of(environ):
+            return calls.handle(self.moto, environ, calls.service_of(environ), read_body(environ))
         if path.startswith("/service/GraniteServiceVersion20100801/"):
             from . import cloudwatch
 
@@ -83,16 +75,9 @@ class Front:
     def lever(self, environ, method, path):
         if path == "/_emulator/ready":
             return "200 OK", JSON, b"{}"
-        if path == "/_emulator/imds":
-            from . import imds
+        from . import levers
 
-            if method == "POST":
-                set_imds(json.loads(read_body(environ) or b"{}"))
-            return "200 OK", JSON, json.dumps(imds.OVERRIDES).encode()
-        if path == "/_emulator/health":
-            from . import load_balancing
-
-            forced = json.loads(read_body(environ))
-            load_balancing.FORCED_HEALTH[forced["arn"], forced["id"]] = forced["state"]
-            return "200 OK", JSON, b"{}"
-        return "404 Not Found", JSON, b"{}"
+        query = environ.get("QUERY_STRING", "")
+        name = path.removeprefix("/_emulator/")
+        status, body = levers.pull(method, name, query, read_body(environ))
+        return status, JSON, body

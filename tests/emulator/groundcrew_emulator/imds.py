@@ -1,7 +1,8 @@
 """The instance metadata service, version 2, of one instance of the emulated account.
 
 The instance is the one named by `instance-id` in OVERRIDES, else the first that exists. Every path
-can be set or unset by a test through POST /_emulator/imds, which is how notices are made.
+can be set or unset by a test through POST /_emulator/imds, which is how notices are made;
+`faults.IMDS` has what goes wrong with the answers.
 """
 
 import base64
@@ -13,8 +14,9 @@ import time
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 
-from . import autoscaling
+from . import autoscaling, faults, journal, lifecycle
 from .settings import ACCOUNT
+from .world import LOCK
 
 # Path below /latest/meta-data/ -> text, or anything else as JSON.
 OVERRIDES = {}
@@ -22,6 +24,16 @@ TOKENS = {}
 TOKEN_SECONDS_MAX = 21_600
 ROLE = "agent-role"
 META_DATA = "/latest/meta-data"
+# What a proxy in the way may answer with: neither UTF-8 nor anything else that is expected.
+GARBAGE = b"<html>\xff\xfe{\"action\": \x00"
+
+
+def set_item(path, value):
+    """What IMDS says at this path from now on; None: what it says by itself."""
+    if value is None:
+        OVERRIDES.pop(path, None)
+    else:
+        OVERRIDES[path] = value
 
 
 def answer(text, status="200 OK", headers=()):
@@ -34,11 +46,39 @@ def timestamp(moment):
 
 def handle(environ, method, path):
     """Answers one request below /latest/: (status line, headers, bytes)."""
+    fault = faults.IMDS.take(lambda rule: rule.get("path", "") in path)
+    if fault:
+        journal.count_imds(path, str(fault["kind"]))
+        return go_wrong(environ, fault["kind"])
+    found = find_answer(environ, method, path)
+    journal.count_imds(path, found[0].split()[0])
+    return found
+
+
+def go_wrong(environ, kind):
+    if kind == "hang":
+        faults.hang(environ)
+    if kind == "garbage":
+        return "200 OK", [("Content-Type", "text/html")], GARBAGE
+    return answer("", f"{int(kind)} Fault")
+
+
+def expire_tokens():
+    """Every token is invalid at once, as if its time were over."""
+    TOKENS.clear()
+
+
+def find_answer(environ, method, path):
     if path == "/latest/api/token":
         return issue_token(environ, method)
     token = environ.get("HTTP_X_AWS_EC2_METADATA_TOKEN")
     if TOKENS.get(token, 0) < time.time():
         return answer("", "401 Unauthorized")
+    with LOCK:
+        return find_item(path)
+
+
+def find_item(path):
     instance_id, member, instance = find_instance()
     if path == "/latest/dynamic/instance-identity/document":
         return answer(json.dumps(identity_document(instance_id, instance)))
@@ -77,6 +117,7 @@ def find_instance():
                 for candidate in group.instance_states:
                     if wanted is None or candidate.instance_id == wanted:
                         wanted, member = candidate.instance_id, candidate
+    member = member or lifecycle.departed.get(wanted)
     for backend in list(ec2_backends[ACCOUNT].values()):
         for candidate in backend.all_instances():
             if wanted is None or candidate.id == wanted:
@@ -103,12 +144,6 @@ def identity_document(instance_id, instance):
         "version": "2017-09-30",
         "pendingTime": timestamp(autoscaling.utc_now()),
     }
-
-
-def target_lifecycle_state(member):
-    if member.lifecycle_state.startswith("Terminat"):
-        return "Terminated"
-    return "Standby" if "Standby" in member.lifecycle_state else "InService"
 
 
 def credentials():
@@ -138,6 +173,8 @@ def meta_data(instance_id, member, instance):
         "placement/region": region,
         "instance-life-cycle": "spot" if OVERRIDES.get("spot/instance-action") else "on-demand",
         "services/domain": "amazonaws.com",
+        # Without events the list is empty; the other notices do not exist until there is one.
+        "events/maintenance/scheduled": "[]",
         "iam/security-credentials": ROLE,
         "iam/info": json.dumps({"Code": "Success", "InstanceProfileArn": profile}),
         f"iam/security-credentials/{ROLE}": credentials(),
@@ -147,7 +184,7 @@ def meta_data(instance_id, member, instance):
         values["tags/instance"] = "\n".join(tags) if tags else None
         values.update({f"tags/instance/{name}": value for name, value in tags.items()})
     if member is not None:
-        values["autoscaling/target-lifecycle-state"] = target_lifecycle_state(member)
+        values["autoscaling/target-lifecycle-state"] = lifecycle.target_state(member)
     for path, value in OVERRIDES.items():
         values[path] = value if isinstance(value, str) else json.dumps(value)
     return values

@@ -2,16 +2,19 @@
 
 import time
 
-from moto.elbv2 import models
+from moto.elbv2 import models, responses
 
-from . import settings
+from . import journal, settings
+from .world import LOCK
 
 # (target group arn, target id) -> state, set through POST /_emulator/health.
 FORCED_HEALTH = {}
 REASONS = {"unhealthy": "Target.FailedHealthChecks", "initial": "Elb.RegistrationInProgress"}
 
+moto_register = models.FakeTargetGroup.register
 moto_deregister = models.FakeTargetGroup.deregister
 moto_describe_target_health = models.ELBv2Backend.describe_target_health
+moto_call_action = responses.ELBV2Response.call_action
 
 
 def draining(target_group):
@@ -19,11 +22,31 @@ def draining(target_group):
     return target_group.__dict__.setdefault("emulator_draining", {})
 
 
-def deregister(self, targets):
-    moto_deregister(self, targets)
-    until = time.time() + settings.drain_seconds(self)
+def drained_at(target_group, target_id):
+    """When the target has drained; it may have done so long ago."""
+    until, _port = draining(target_group).get(target_id, (0, None))
+    return until
+
+
+def register(self, targets):
+    moto_register(self, targets)
     for target in targets:
+        draining(self).pop(target["Id"], None)
+        note(self, target["Id"], "registered")
+
+
+def deregister(self, targets):
+    """What is not registered is passed over, as AWS does; moto refuses it."""
+    registered = [target for target in targets if target["Id"] in self.targets]
+    moto_deregister(self, registered)
+    for target in registered:
+        note(self, target["Id"], "draining")
+        until = time.monotonic() + settings.drain_seconds(self)
         draining(self)[target["Id"]] = (until, target.get("Port") or self.port)
+
+
+def note(target_group, target_id, state):
+    journal.note("health", instance=target_id, state=state, target_group=target_group.arn)
 
 
 def is_asked_for(targets, target_id, port):
@@ -39,7 +62,7 @@ def describe_target_health(self, arn, targets):
     found = moto_describe_target_health(self, arn, targets)
     target_group = self.target_groups[arn]
     for target_id, (until, port) in list(draining(target_group).items()):
-        if time.time() > until or target_id in target_group.targets:
+        if time.monotonic() > until or target_id in target_group.targets:
             del draining(target_group)[target_id]
         elif is_asked_for(targets, target_id, port):
             found = [health for health in found if health.instance_id != target_id]
@@ -59,7 +82,14 @@ def describe_target_health(self, arn, targets):
     return found
 
 
+def call_action(self):
+    with LOCK:
+        return moto_call_action(self)
+
+
 def install():
     """Replaces moto's methods."""
+    responses.ELBV2Response.call_action = call_action
+    models.FakeTargetGroup.register = register
     models.FakeTargetGroup.deregister = deregister
     models.ELBv2Backend.describe_target_health = describe_target_health
