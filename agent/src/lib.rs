@@ -1,8 +1,9 @@
 //! groundcrew: one agent for a Node product on EC2.
 //!
 //! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
-//! (supervisor, handoff, releases, logs) never import each other; runtime introduces them.
-//! Everything may import `groundcrew_core`, which decides; this package does. See ARCHITECTURE.md.
+//! (supervisor, handoff, releases, logs, lifecycle) never import each other; runtime introduces
+//! them. Everything may import `groundcrew_core`, which decides; this package does. See
+//! ARCHITECTURE.md.
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ pub mod demo;
 pub mod errors;
 pub mod fsx;
 pub mod handoff;
+pub mod lifecycle;
 pub mod logs;
 pub mod memory;
 pub mod procfs;

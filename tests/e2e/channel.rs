@@ -93,7 +93,7 @@ async fn a_process_speaks_and_is_told() {
     assert_eq!(hello.state, State::Listening);
     assert!(server.registry.is_connected(&id()));
     assert!(server.registry.send(&id(), ToProcess::Accept));
-    assert!(server.registry.send(&id(), ToProcess::Bleed { within_ms: 5 }));
+    assert!(server.registry.send(&id(), ToProcess::Bleed { within_ms: 5, quiet: None }));
     let mut copy = BufReader::new(stream.try_clone().unwrap());
     let lines = tokio::task::spawn_blocking(move || {
         [(); 2].map(|()| {

@@ -16,6 +16,7 @@ mod channel;
 mod cutover;
 mod demo;
 mod harness;
+mod lifecycle;
 mod logs_cli;
 mod sources;
 mod supervision;

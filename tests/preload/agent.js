@@ -189,9 +189,9 @@ class Process extends EventEmitter {
     await accepting;
   }
 
-  async bleed(withinMs) {
+  async bleed(withinMs, quiet) {
     const drained = this.next('drained');
-    this.send({ type: 'bleed', within_ms: withinMs });
+    this.send({ type: 'bleed', within_ms: withinMs, quiet });
     return drained;
   }
 

@@ -89,6 +89,57 @@ perNode('bleed', ({ binary }) => {
       assert.equal((await one.probe()).text, 'hello');
     }));
 
+  // The host leaves; its load balancer knows, and still sends for a moment.
+  test('until it is quiet what comes is answered, and idle connections do not count', () =>
+    plain(async (agent, one) => {
+      const idle = new Raw(agent.port);
+      idle.get('/pid');
+      await idle.responses(1);
+      const began = performance.now();
+      const drained = one.bleed(20000, { lasts_ms: 400, past_counts: false });
+      for (let i = 0; i < 5; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 150));
+        const late = new Raw(agent.port);
+        late.get('/pid');
+        await late.responses(1);
+        assert.equal(closes(late.text), 1);
+        await late.closed;
+      }
+      const slow = new Raw(agent.port);
+      slow.get('/slow?ms=700');
+      await slow.responses(1);
+      const answered = performance.now();
+      assert.deepEqual(await drained, { type: 'drained', cut: 0, websockets: 0 });
+      const ended = performance.now();
+      assert.ok(ended - began > 5 * 150 + 700, `${ended - began} ms`);
+      // The answer took longer than the quiet time, in which nothing else came.
+      assert.ok(ended - answered < 300, `${ended - answered} ms after the last answer`);
+      assert.equal(idle.ended, undefined);
+    }));
+
+  test('health checks go on for as long as they like; quiet can be called off', () =>
+    plain(async (agent, one) => {
+      const headers = { 'user-agent': 'ELB-HealthChecker/2.0' };
+      const hour = { lasts_ms: 3600000, past_counts: false };
+      const checks = setInterval(() => {
+        request({ port: agent.port, headers, agent: false }).catch(() => {});
+      }, 50);
+      try {
+        one.send({ type: 'bleed', within_ms: 60000, quiet: hour });
+        const quiet = { lasts_ms: 300, past_counts: true };
+        assert.deepEqual(await one.bleed(60000, quiet), { type: 'drained', cut: 0, websockets: 0 });
+      } finally {
+        clearInterval(checks);
+      }
+      const other = await agent.serving(binary, 'plain.js');
+      other.send({ type: 'bleed', within_ms: 60000, quiet: hour });
+      assert.deepEqual(await other.bleed(60000), { type: 'drained', cut: 0, websockets: 0 });
+      // Nobody has ever asked it for anything: that is silence enough.
+      const third = await agent.serving(binary, 'plain.js');
+      const long = { lasts_ms: 1, past_counts: true };
+      assert.deepEqual(await third.bleed(60000, long), { type: 'drained', cut: 0, websockets: 0 });
+    }));
+
   test('drained at once: not accepting, or without connections', () => withAgent(async (agent) => {
     const early = agent.spawn(binary, 'plain.js');
     const served = await agent.serving(binary, 'plain.js');

@@ -9,6 +9,11 @@ use std::time::Duration;
 use crate::effect::{Effect, Level, tell};
 use crate::event::{ChannelReading, Event, FetchOutcome, OnDisk};
 use crate::ledger::Ledger;
+use crate::lifecycle::fleet::Fleet;
+use crate::lifecycle::hooks::Hooks;
+use crate::lifecycle::notice::{Notice, prepares};
+use crate::lifecycle::sight::TargetState;
+use crate::lifecycle::{LifecycleSettings, Stance};
 use crate::limits;
 use crate::retention::to_prune;
 use crate::rollout::{Retry, Rollout, retry_delay};
@@ -21,6 +26,9 @@ use crate::types::{Digest, Generation, ReleaseRef, Target, TierName};
 mod begin;
 pub mod describe;
 mod goal;
+mod leaving;
+mod lifecycle;
+mod standing;
 mod swap;
 mod trial;
 
@@ -39,6 +47,8 @@ pub struct Settings {
     pub keep: usize,
     /// Bytes that releases on disk may take.
     pub disk_bytes_max: u64,
+    /// About the host's place in its group.
+    pub lifecycle: LifecycleSettings,
     /// Makes the jitter of this host different from that of others.
     pub seed: u64,
 }
@@ -76,8 +86,16 @@ pub struct Controller {
     poll: Poll,
     on_disk: Vec<OnDisk>,
     pruning: BTreeSet<Digest>,
-    leaving: Option<String>,
+    notices: Vec<Notice>,
+    fleet: Fleet,
+    hooks: Hooks,
+    gate: Option<lifecycle::Gate>,
+    registering: lifecycle::Registering,
+    sight_trouble: Option<String>,
+    drill: Option<Notice>,
+    exit: Option<String>,
     exited: bool,
+    stepped: Now,
     begun: bool,
     state: (State, Wall),
     random: u64,
@@ -91,7 +109,7 @@ impl Controller {
         Self {
             settings,
             saved: ledger.clone(),
-            ledger,
+            ledger: remembering(ledger),
             ledger_error: None,
             save_again: None,
             specs: BTreeMap::new(),
@@ -102,8 +120,16 @@ impl Controller {
             poll: Poll::default(),
             on_disk: Vec::new(),
             pruning: BTreeSet::new(),
-            leaving: None,
+            notices: Vec::new(),
+            fleet: Fleet::default(),
+            hooks: Hooks::default(),
+            gate: None,
+            registering: lifecycle::Registering::default(),
+            sight_trouble: None,
+            drill: None,
+            exit: None,
             exited: false,
+            stepped: Now::default(),
             begun: false,
             state: (State::Starting, Wall::default()),
             random,
@@ -114,6 +140,7 @@ impl Controller {
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         self.random = splitmix(self.random);
+        self.stepped = now;
         self.observe(now, event, &mut out);
         if self.begun && !self.exited {
             self.reconcile(now, &mut out);
@@ -128,21 +155,40 @@ impl Controller {
         if !self.begun || self.exited {
             return None;
         }
-        let poll = self.leaving.is_none().then(|| self.poll.pending_by.unwrap_or(self.poll.next));
         let generations = self.generations.values().filter_map(GenerationState::next_wake);
+        let others = [self.release_wake(), self.save_again, self.lifecycle_wake()];
+        generations.chain(others.into_iter().flatten()).min()
+    }
+
+    /// When something about releases is due, as far as they matter to a host that may be leaving.
+    fn release_wake(&self) -> Option<Moment> {
+        let stance = self.stance();
+        if stance == Stance::Leave {
+            return None;
+        }
+        let poll = Some(self.poll.pending_by.unwrap_or(self.poll.next));
         let rollout = self.rollout.as_ref().and_then(Rollout::next_wake);
         // A retry matters only while nothing else is under way.
         let retry = self.retry.as_ref().filter(|_| self.rollout.is_none());
         let retry = retry.map(|retry| retry.not_before);
-        let others = [poll, rollout, retry, self.trial_ends(), self.save_again];
-        generations.chain(others.into_iter().flatten()).min()
+        let trial = self.trial_ends().filter(|_| stance == Stance::Serve);
+        [poll, rollout, retry, trial].into_iter().flatten().min()
     }
 
     /// Whether every tier of this host has a process that accepts, and the host is not leaving.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let live: Vec<_> = self.live().collect();
-        self.leaving.is_none() && !live.is_empty() && live.iter().all(|live| live.accepting() > 0)
+        let serves = !live.is_empty() && live.iter().all(|live| live.accepting() > 0);
+        serves && self.is_wanted()
+    }
+
+    /// Whether nothing says that the host should not take requests.
+    fn is_wanted(&self) -> bool {
+        let sighting = self.ledger.lifecycle.sighting.as_ref();
+        let target = sighting.and_then(|sighting| sighting.target.as_ref());
+        let fit = target.is_none_or(|target| !matches!(target, TargetState::Unknown(_)));
+        fit && self.notices.is_empty() && !self.is_draining()
     }
 
     /// What it remembers.
@@ -182,6 +228,7 @@ impl Controller {
                 }
             }
             Event::Process { id, run, news } => {
+                self.record_news(now, &id, &news);
                 let circumstances = self.circumstances(now, id.generation);
                 if let Some(generation) = self.generations.get_mut(&id.generation) {
                     generation.news(&id, run, news, circumstances, out);
@@ -193,7 +240,13 @@ impl Controller {
                     self.retry = None;
                 }
             }
-            Event::Leave { reason } => self.leave(now, reason, out),
+            Event::Order(reason) => self.order(now, reason),
+            Event::Drill { text, within } => self.begin_drill(now, text, within),
+            Event::Sighted { sighting, trouble } => {
+                self.sighted(now, sighting.map(|sighting| *sighting), trouble, out);
+            }
+            Event::Fleet(answer) => self.fleet_answered(now, answer, out),
+            Event::Leave { reason } => self.exit = self.exit.take().or(Some(reason)),
             Event::LedgerSaved(outcome) => {
                 self.ledger_error = outcome.err();
                 self.save_again =
@@ -203,12 +256,21 @@ impl Controller {
     }
 
     fn reconcile(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.leaving.is_none() {
+        self.take_stance(now, out);
+        self.ask_fleet(now, out);
+        self.watch_gate(now);
+        let stance = self.stance();
+        if stance != Stance::Leave {
             self.poll(now, out);
+        }
+        if stance == Stance::Serve {
             self.watch_trial(now, out);
+        }
+        if stance != Stance::Leave {
             self.plan(now, out);
             self.advance(now, out);
         }
+        self.advance_drain(now, out);
         for number in self.generations.keys().copied().collect::<Vec<_>>() {
             let circumstances = self.circumstances(now, number);
             if let Some(generation) = self.generations.get_mut(&number) {
@@ -216,18 +278,18 @@ impl Controller {
             }
         }
         self.bury(out);
-        if self.leaving.is_none() {
+        if stance != Stance::Leave {
             self.prune(out);
-        } else if self.generations.is_empty() && !self.exited {
-            self.exited = true;
-            out.push(tell(now, Level::Normal, "everything has ended; the agent goes".to_owned()));
-            out.push(Effect::Exit);
         }
+        self.finish_drain(now, out);
+        self.drive_hooks(now, out);
+        self.record_effects(now, out);
         self.note_state(now);
     }
 
     fn channel_read(&mut self, now: Now, reading: ChannelReading, out: &mut Vec<Effect>) {
         let jitter = self.random % 400;
+        self.channel_answered();
         self.poll.pending_by = None;
         // From 0.8 to 1.2 times the interval, so that a fleet does not ask in step.
         let interval = self.settings.poll_interval;
@@ -288,18 +350,6 @@ impl Controller {
         if let FetchOutcome::Refused(reason) = outcome {
             self.fail_rollout(now, reason, out);
         }
-    }
-
-    fn leave(&mut self, now: Now, reason: String, out: &mut Vec<Effect>) {
-        if self.leaving.is_some() {
-            return;
-        }
-        out.push(tell(now, Level::Normal, format!("leaving: {reason}")));
-        self.leaving = Some(reason);
-        if let Some(rollout) = self.rollout.take() {
-            out.push(Effect::CancelFetch(rollout.target));
-        }
-        self.generations.values_mut().for_each(|generation| generation.role = Role::Retiring);
     }
 
     /// Forgets generations of which nothing is left, and sockets that nobody wants.
@@ -369,9 +419,11 @@ impl Controller {
         let current = self.ledger.current.as_ref();
         let on_trial =
             |state: &GenerationState| !self.ledger.settled && current == Some(&state.record.target);
-        let trial = self.generations.get(&generation).is_some_and(on_trial);
+        let state = self.generations.get(&generation);
+        let trial = state.is_some_and(on_trial);
+        let leave = state.and_then(|state| self.leave(now, state));
         let jitter = self.random.wrapping_add(u64::from(generation.0));
-        Circumstances { now, trial, hold: self.holds(generation), jitter }
+        Circumstances { now, trial, hold: self.holds(generation), leave, jitter }
     }
 
     /// Whether a generation that is to go must wait, because nothing else of its tier accepts.
@@ -382,7 +434,7 @@ impl Controller {
         let serves = |g: &GenerationState| {
             g.record.tier == *tier && g.role != Role::Retiring && g.accepting() > 0
         };
-        self.leaving.is_none()
+        !self.is_draining()
             && self.ledger.tiers.contains_key(tier)
             && !self.generations.values().any(serves)
     }
@@ -391,6 +443,12 @@ impl Controller {
         let over = self.settings.overrides.get(tier);
         Some(TierPlan::new(spec.tiers.get(tier)?, over, self.settings.cores))
     }
+}
+
+/// A ledger that says of itself whether it was lost.
+fn remembering(mut ledger: Ledger) -> Ledger {
+    ledger.lifecycle.forgetful |= ledger == Ledger::default();
+    ledger
 }
 
 /// The next of a sequence of numbers without a pattern: jitter needs no more.

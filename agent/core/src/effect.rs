@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::ledger::Ledger;
+use crate::lifecycle::drain::Quiet;
+use crate::lifecycle::fleet::FleetCall;
 use crate::spec::TierPlan;
 pub use crate::status::{EventLevel as Level, EventStatus as Told};
 use crate::time::Now;
@@ -55,6 +57,8 @@ pub enum Effect {
         run: Run,
         /// How long it may take.
         within: Duration,
+        /// The host leaves: what still comes is taken, until nothing has come for so long.
+        quiet: Option<Quiet>,
     },
     /// Send SIGTERM to a process. Answered by `Exited`.
     Terminate {
@@ -79,6 +83,8 @@ pub enum Effect {
     },
     /// Remove a release from disk. Answered by `OnDisk`.
     Prune(Digest),
+    /// Ask or tell Auto Scaling and the load balancers. Answered by `Fleet`.
+    Fleet(FleetCall),
     /// Tell people.
     Tell(Told),
     /// Everything has ended: the agent may go.

@@ -1,7 +1,11 @@
 //! What can happen to a host, as the shell tells it to the core. Closed: a new fact is a new
 //! variant.
 
+use std::time::Duration;
+
 use crate::ledger::GenerationRecord;
+use crate::lifecycle::fleet::FleetAnswer;
+use crate::lifecycle::sight::Sighting;
 use crate::spec::ReleaseSpec;
 use crate::types::{Desired, Digest, Exit, Pid, ProcessId, Run, Target, TierName};
 
@@ -50,6 +54,24 @@ pub enum Event {
     },
     /// A person asked for new processes of the same release.
     RestartTier(TierName),
+    /// A person wants the host to leave, and why; `None`: to serve again.
+    Order(Option<String>),
+    /// A person wants to see how leaving goes.
+    Drill {
+        /// What is played, as a clause.
+        text: String,
+        /// How long the host has; `None`: as long as it takes.
+        within: Option<Duration>,
+    },
+    /// The instance's metadata was looked at, and something about it is new.
+    Sighted {
+        /// What it says; `None`: nothing new, it did not answer.
+        sighting: Option<Box<Sighting>>,
+        /// Why it does not answer, as a clause.
+        trouble: Option<String>,
+    },
+    /// What Auto Scaling or a load balancer answered.
+    Fleet(FleetAnswer),
     /// The host, or a person, wants the agent to end what it runs and go.
     Leave {
         /// Why, for status and log.
@@ -90,6 +112,8 @@ pub enum News {
         requests: u64,
         /// Those with a 5xx status.
         errors: u64,
+        /// Requests without an answer now.
+        in_flight: u64,
     },
     /// It is gone, and so is everything it started.
     Exited(Exit),

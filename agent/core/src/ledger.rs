@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Told;
+use crate::lifecycle::LifecycleLedger;
 use crate::limits;
 use crate::spec::TierPlan;
 use crate::time::Wall;
@@ -32,6 +33,8 @@ pub struct Ledger {
     pub tiers: BTreeMap<TierName, TierLedger>,
     /// Every generation that may have processes.
     pub generations: BTreeMap<Generation, GenerationRecord>,
+    /// Where the host stands in its group.
+    pub lifecycle: LifecycleLedger,
     /// What people were told last, oldest first.
     pub events: Vec<Told>,
 }

@@ -9,6 +9,7 @@ pub mod controller;
 pub mod effect;
 pub mod event;
 pub mod ledger;
+pub mod lifecycle;
 pub mod limits;
 pub mod process;
 pub mod restart;

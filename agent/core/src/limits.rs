@@ -64,6 +64,57 @@ pub const EVENTS_MAX: usize = 64;
 /// History entries kept in a channel document.
 pub const CHANNEL_HISTORY_MAX: usize = 100;
 
+/// Pause between two looks at the instance's metadata.
+pub const SIGHT_EVERY: Duration = Duration::from_secs(2);
+/// The longest pause between two looks while the metadata does not answer.
+pub const SIGHT_EVERY_MAX: Duration = Duration::from_secs(10);
+/// Pause between two looks at what changes seldom: recommendations, scheduled events.
+pub const SIGHT_SELDOM_EVERY: Duration = Duration::from_secs(4);
+/// How long a host that has just booted waits for its metadata before it goes on without.
+pub const SIGHT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a host that has just booted, or come out of the warm pool, waits to hear what the
+/// channel says before it starts what it remembers.
+pub const CHANNEL_FIRST_WITHIN: Duration = Duration::from_secs(10);
+/// What the spot market gives at most (awsdocs: spot-instance-termination-notices).
+pub const SPOT_NOTICE_MAX: Duration = Duration::from_mins(2);
+/// What is assumed when its time cannot be right by this host's clock.
+pub const SPOT_NOTICE_UNKNOWN: Duration = Duration::from_secs(20);
+
+/// How long one call to AWS about the fleet may take before it counts as lost.
+pub const FLEET_CALL_WITHIN: Duration = Duration::from_secs(15);
+/// Pause before the second question about a state that is about to change; doubles.
+pub const FLEET_ASK_EVERY_MIN: Duration = Duration::from_secs(2);
+/// The longest pause between two such questions.
+pub const FLEET_ASK_EVERY_MAX: Duration = Duration::from_secs(5);
+/// The longest pause between two questions that get no answer.
+pub const FLEET_RETRY_MAX: Duration = Duration::from_mins(5);
+/// Pause after the first failed call about a hook; doubles.
+pub const HOOK_RETRY_MIN: Duration = Duration::from_millis(500);
+/// The longest pause between two tries of a call about a hook.
+pub const HOOK_RETRY_MAX: Duration = Duration::from_secs(20);
+/// How often a release may fail on a host that is being launched before the launch is given up.
+pub const LAUNCH_FAILURES_MAX: u32 = 3;
+
+/// How long a drain waits to learn who takes the host out of its load balancers.
+pub const BALANCERS_ASK_WITHIN: Duration = Duration::from_secs(5);
+/// How long a drain waits for the group's load balancers to be through with the host. The
+/// deregistration delay is 5 min unless somebody changed it.
+pub const BALANCERS_GROUP_WITHIN: Duration = Duration::from_mins(10);
+/// The shortest silence after which a busy process believes that no request will come.
+pub const QUIET_MIN: Duration = Duration::from_millis(500);
+/// The longest.
+pub const QUIET_MAX: Duration = Duration::from_secs(5);
+/// That of a process that is asked for less than one thing a second.
+pub const QUIET_IDLE: Duration = Duration::from_secs(1);
+/// What is left of a drain's time for what comes after the processes.
+pub const DRAIN_RESERVE: Duration = Duration::from_secs(3);
+/// How long an agent that was told to end stays for the sake of a hook.
+pub const EXIT_WITHIN: Duration = Duration::from_secs(10);
+/// Lines of a drain's record.
+pub const DRAIN_STEPS_MAX: usize = 512;
+/// Reasons of one drain.
+pub const NOTICES_MAX: usize = 32;
+
 /// Entries of an artifact.
 pub const ARTIFACT_ENTRIES_MAX: u64 = 500_000;
 /// Bytes of an artifact, unpacked.

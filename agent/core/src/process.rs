@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::effect::{Effect, Level};
 use crate::event::News;
+use crate::lifecycle::drain::Quiet;
 use crate::limits;
 use crate::restart::RestartTracker;
 use crate::spec::{Handoff, TierPlan};
@@ -68,6 +69,8 @@ pub enum Phase {
     Stopping {
         /// SIGKILL (again) at this moment.
         kill_at: Moment,
+        /// It was sent SIGKILL before.
+        killed: bool,
     },
     /// It is gone and will not be started again.
     Ended,
@@ -108,6 +111,8 @@ pub struct Process {
     pub served: bool,
     /// Exits since it last served.
     pub exits: u32,
+    /// Requests without an answer, as it said last.
+    pub in_flight: u64,
     listening: bool,
     up_since: Moment,
     misled: Option<String>,
@@ -127,8 +132,32 @@ pub struct Drive<'a> {
     pub release: &'a ReleaseRef,
     /// Its release is on trial, so it is probed more often.
     pub trial: bool,
+    /// The host leaves.
+    pub leave: Option<Leave>,
     /// Any number, different each time.
     pub jitter: u64,
+}
+
+/// What the host's leaving means for a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leave {
+    /// The silence after which it believes that no request will come.
+    pub quiet: Quiet,
+    /// When it must be gone.
+    pub not_after: Option<Moment>,
+}
+
+impl Leave {
+    /// Whether it should be gone.
+    fn is_late(self, now: Moment) -> bool {
+        self.not_after.is_some_and(|by| now >= by)
+    }
+
+    /// When a bleed must be over, so that `stop` can follow: in a hurry each gets its share.
+    fn bleed_by(self, now: Moment, stop: Duration) -> Option<Moment> {
+        let left = self.not_after?.since(now);
+        Some(now.plus(left.saturating_sub(stop.min(left / 3))))
+    }
 }
 
 impl Process {
@@ -146,6 +175,7 @@ impl Process {
             reason: None,
             served: false,
             exits: 0,
+            in_flight: 0,
             listening: false,
             up_since: now.at,
             misled: None,
@@ -208,7 +238,7 @@ impl Process {
             Phase::Ready | Phase::Ended => None,
             Phase::Accepting { confirm_by } => confirm_by,
             Phase::Bleeding { not_after } => Some(not_after),
-            Phase::Stopping { kill_at } => Some(kill_at),
+            Phase::Stopping { kill_at, .. } => Some(kill_at),
         };
         [probe, deadline].into_iter().flatten().min()
     }
@@ -241,7 +271,7 @@ impl Process {
             Phase::Adopted { .. } if !takes_commands(drive.plan) => self.recognised(drive),
             Phase::Adopted { by } if now >= by => {
                 self.reason = Some("did not come back to the agent's channel".to_owned());
-                self.bleed(drive.now, Duration::ZERO, out);
+                self.bleed(drive, Duration::ZERO, out);
             }
             Phase::Adopted { .. } => {}
             Phase::Up { .. } | Phase::Ready if gone => {
@@ -255,8 +285,13 @@ impl Process {
                 let grace = if self.doomed { Duration::ZERO } else { drive.plan.spec.stop };
                 self.terminate(drive, grace, out);
             }
-            Phase::Bleeding { .. } => {}
-            Phase::Stopping { kill_at } if now >= kill_at => self.kill(drive.now, out),
+            Phase::Bleeding { not_after } => self.hurry_bleed(drive, not_after, out),
+            Phase::Stopping { kill_at, .. } if now >= kill_at => self.kill(drive.now, out),
+            Phase::Stopping { killed: false, .. }
+                if drive.leave.is_some_and(|leave| leave.is_late(now)) =>
+            {
+                self.kill(drive.now, out);
+            }
             Phase::Stopping { .. } => {}
         }
     }
@@ -290,7 +325,7 @@ impl Process {
         let spec = &drive.plan.spec;
         if drive.want == Want::Gone {
             if takes_commands(drive.plan) {
-                self.bleed(drive.now, spec.bleed, out);
+                self.bleed(drive, spec.bleed, out);
             } else {
                 // SIGTERM is the bleed of a process that knows no other.
                 self.terminate(drive, spec.bleed + spec.stop, out);
@@ -307,7 +342,7 @@ impl Process {
         self.tell(drive.now, Level::Warning, &format!("{reason}; it is replaced"), out);
         self.reason = Some(reason);
         self.doomed = true;
-        self.bleed(drive.now, limits::BLEED_GRACE, out);
+        self.bleed(drive, limits::BLEED_GRACE, out);
     }
 
     fn start(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
@@ -358,22 +393,37 @@ impl Process {
         self.exits = 0;
     }
 
-    fn bleed(&mut self, now: Now, within: Duration, out: &mut Vec<Effect>) {
-        let not_after = now.at.plus(within).plus(limits::BLEED_GRACE);
-        self.phase = Phase::Bleeding { not_after };
-        out.push(Effect::Bleed { id: self.id.clone(), run: self.run, within });
+    fn bleed(&mut self, drive: &Drive<'_>, within: Duration, out: &mut Vec<Effect>) {
+        let now = drive.now.at;
+        let bleed_by = drive.leave.and_then(|leave| leave.bleed_by(now, drive.plan.spec.stop));
+        let within = bleed_by.map_or(within, |by| within.min(by.since(now)));
+        self.phase = Phase::Bleeding { not_after: now.plus(within).plus(limits::BLEED_GRACE) };
+        let quiet = drive.leave.map(|leave| leave.quiet);
+        out.push(Effect::Bleed { id: self.id.clone(), run: self.run, within, quiet });
+    }
+
+    /// A deadline that was heard of during the bleed.
+    fn hurry_bleed(&mut self, drive: &Drive<'_>, not_after: Moment, out: &mut Vec<Effect>) {
+        let bleed_by = |leave: Leave| leave.bleed_by(drive.now.at, drive.plan.spec.stop);
+        let Some(by) = drive.leave.and_then(bleed_by) else { return };
+        if by.plus(limits::BLEED_GRACE) < not_after {
+            self.bleed(drive, by.since(drive.now.at), out);
+        }
     }
 
     fn terminate(&mut self, drive: &Drive<'_>, grace: Duration, out: &mut Vec<Effect>) {
+        let by = drive.leave.and_then(|leave| leave.not_after);
+        let grace = by.map_or(grace, |by| grace.min(by.since(drive.now.at)));
         if grace.is_zero() {
             return self.kill(drive.now, out);
         }
-        self.phase = Phase::Stopping { kill_at: drive.now.at.plus(grace) };
+        self.phase = Phase::Stopping { kill_at: drive.now.at.plus(grace), killed: false };
         out.push(Effect::Terminate { id: self.id.clone(), run: self.run });
     }
 
     fn kill(&mut self, now: Now, out: &mut Vec<Effect>) {
-        self.phase = Phase::Stopping { kill_at: now.at.plus(limits::KILL_AGAIN_EVERY) };
+        let kill_at = now.at.plus(limits::KILL_AGAIN_EVERY);
+        self.phase = Phase::Stopping { kill_at, killed: true };
         out.push(Effect::Kill { id: self.id.clone(), run: self.run });
     }
 

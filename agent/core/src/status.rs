@@ -6,7 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+mod lifecycle;
 mod line;
+mod releases;
+
+pub use lifecycle::{DrainStatus, HookStatus, LifecycleStatus, NoticeStatus};
+pub use releases::{ReleaseEntry, ReleaseRole, ReleasesDocument};
 
 use crate::time::Wall;
 use crate::types::{Digest, Environment, Generation, Pid, ProcessId, TierName, Version};
@@ -70,6 +75,9 @@ pub struct StatusDocument {
     pub reason: Option<String>,
     /// The command to type next, when something fails.
     pub next: Option<String>,
+    /// Where the host stands in its Auto Scaling group, and why it leaves; `None`: it is in none.
+    #[serde(default)]
+    pub lifecycle: Option<LifecycleStatus>,
     /// The tiers, in the order of their names.
     pub tiers: Vec<TierStatus>,
     /// Bytes on disk.
@@ -359,68 +367,6 @@ pub struct EventStatus {
     pub text: String,
 }
 
-/// Everything `groundcrew releases` shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleasesDocument {
-    /// When this was written.
-    pub now: Wall,
-    /// The releases on this host and the desired one, newest first.
-    pub releases: Vec<ReleaseEntry>,
-}
-
-/// What a release is to this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReleaseRole {
-    /// It runs.
-    Current,
-    /// It ran before, and is kept for a rollback.
-    Previous,
-    /// The channel asks for it, and it does not run yet.
-    Desired,
-    /// It failed here.
-    Rejected,
-    /// It is on disk, and pruned when room is needed.
-    Kept,
-}
-
-impl ReleaseRole {
-    /// The word people read; the same as in JSON.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Current => "current",
-            Self::Previous => "previous",
-            Self::Desired => "desired",
-            Self::Rejected => "rejected",
-            Self::Kept => "kept",
-        }
-    }
-}
-
-/// One release, as far as this host knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseEntry {
-    /// For people.
-    pub version: Version,
-    /// For machines.
-    pub digest: Digest,
-    /// What it is to this host.
-    pub role: ReleaseRole,
-    /// When it was published.
-    pub created: Option<Wall>,
-    /// When it was on this host's disk, whole.
-    pub fetched: Option<Wall>,
-    /// Bytes on disk; `None` when it is not there.
-    pub disk_bytes: Option<u64>,
-    /// Files in it.
-    pub files: Option<u64>,
-    /// The git commit it was made from.
-    pub commit: Option<String>,
-    /// Why it was rejected.
-    pub reason: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,6 +383,17 @@ mod tests {
         "rollout": {"version": "v43", "digest": "DIGEST", "stage": "fetching", "since": 1,
                     "detail": "41 % of 188 MiB", "started": 1},
         "reason": null, "next": null,
+        "lifecycle": {
+            "target": "Terminated", "group": "shop-web", "state": "Terminating:Wait",
+            "notices": [{"cause": "terminated", "text": "the group terminates it", "at": 1,
+                         "deadline": null}],
+            "drain": {"since": 1, "ended": null, "deadline": 2, "balancers": "gone", "cut": 0,
+                      "steps": [{"after_ms": 0, "text": "the group terminates it"}]},
+            "last_drain": null,
+            "hooks": [{"name": "drain", "result": "CONTINUE", "reason": "drained in 2s",
+                       "confirmed": true}],
+            "heartbeats": 1, "metadata_error": null, "api_error": null
+        },
         "tiers": [{
             "name": "web", "release": "v42", "generation": 17, "port": 3000, "ready": 1,
             "wanted": 2, "in_flight": 3, "connections": 4, "websockets": 0,

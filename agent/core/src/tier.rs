@@ -6,7 +6,7 @@ use crate::effect::Effect;
 use crate::event::{Found, News};
 use crate::ledger::GenerationRecord;
 use crate::limits;
-use crate::process::{Drive, Phase, Process, Want};
+use crate::process::{Drive, Leave, Phase, Process, Want};
 use crate::time::{Moment, Now};
 use crate::types::{Exit, Generation, Pid, ProcessId, Run};
 
@@ -49,6 +49,13 @@ impl Recent {
         self.errors = self.errors.saturating_add(errors);
     }
 
+    /// Requests in a second, about.
+    #[must_use]
+    pub fn per_second(&self, now: Moment) -> u64 {
+        let window = HALVED_EVERY + now.since(self.halved).min(HALVED_EVERY);
+        self.requests / window.as_secs().max(1)
+    }
+
     /// The share of errors in parts per million; `None` when there are too few requests to say.
     #[must_use]
     pub fn errors_ppm(&self) -> Option<u32> {
@@ -86,6 +93,8 @@ pub struct Circumstances {
     pub trial: bool,
     /// Nothing else of its tier accepts, so what accepts must go on.
     pub hold: bool,
+    /// The host leaves.
+    pub leave: Option<Leave>,
     /// Any number, different each time.
     pub jitter: u64,
 }
@@ -182,7 +191,7 @@ impl GenerationState {
         out: &mut Vec<Effect>,
     ) {
         let Some(index) = self.index_of(id, run) else { return };
-        if let News::Answered { requests, errors } = news {
+        if let News::Answered { requests, errors, .. } = news {
             self.recent.add(circumstances.now.at, requests, errors);
         }
         let (process, drive) = self.split(index, circumstances);
@@ -253,6 +262,7 @@ impl GenerationState {
             plan: &self.record.plan,
             release: &self.record.target.release,
             trial: circumstances.trial,
+            leave: circumstances.leave,
             jitter: circumstances.jitter.wrapping_add(index as u64 * 97),
         };
         (&mut self.processes[index], drive)

@@ -12,6 +12,10 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::{Builder, tls};
 
+pub mod autoscaling;
+pub mod fleet;
+pub mod imds;
+pub mod load_balancing;
 pub mod s3;
 
 /// How long a TCP connection may take.
@@ -28,8 +32,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// any.
 const REGION_OF_OVERRIDES: &str = "us-east-1";
 
-/// What all clients share: credentials, region, endpoint, timeouts, TLS.
-async fn load_config(endpoint_variable: &str) -> SdkConfig {
+/// What all clients share: credentials, region, endpoint, timeouts, TLS. `endpoint_variables` are
+/// those of the services it is for.
+async fn load_config(endpoint_variables: &[&str]) -> SdkConfig {
     let http = Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();
@@ -39,7 +44,8 @@ async fn load_config(endpoint_variable: &str) -> SdkConfig {
         .retry_config(
             RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_max_backoff(BACKOFF_MAX),
         );
-    if has_endpoint_override(endpoint_variable) && !has_region() {
+    let overridden = endpoint_variables.iter().any(|variable| has_endpoint_override(variable));
+    if overridden && !has_region() {
         loader = loader.region(Region::from_static(REGION_OF_OVERRIDES));
     }
     loader.load().await

@@ -118,7 +118,7 @@ impl Bucket {
     /// A client for the bucket `name`, with credentials, region and endpoint from the environment.
     /// Does not ask S3 anything.
     pub async fn connect(name: String) -> Self {
-        let shared = super::load_config(ENDPOINT_VARIABLE).await;
+        let shared = super::load_config(&[ENDPOINT_VARIABLE]).await;
         let overridden =
             super::has_endpoint_override(ENDPOINT_VARIABLE) || shared.endpoint_url().is_some();
         let config = aws_sdk_s3::config::Builder::from(&shared)

@@ -1,7 +1,7 @@
 //! The command line as it is typed: names, values and help. What a command does is in its own file.
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use groundcrew_core::types::{Environment, ProcessId, TierName, Version};
 
 use super::since::Since;
@@ -70,6 +70,20 @@ Example:
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),
+    /// Let this host leave: out of its load balancers, requests answered, tiers ended.
+    Drain(DrainArgs),
+    /// Play a notice on this host, end to end, and say how it went.
+    Drill(DrillArgs),
+    /// Take back `drain` or `standby`: the host serves again.
+    #[command(after_help = "Example:\n  groundcrew undrain")]
+    Undrain,
+    /// Put this instance on standby in its Auto Scaling group, which keeps and does not replace it.
+    #[command(after_help = "\
+The group's desired capacity goes down by one, and up again with `groundcrew undrain`.
+
+Example:
+  groundcrew standby")]
+    Standby,
     /// Hold the control group that the tiers run in: what groundcrew-tiers.service starts.
     #[command(hide = true)]
     Hold,
@@ -216,4 +230,56 @@ pub struct RestartArgs {
     /// The tier.
     #[arg(value_name = "TIER")]
     pub tier: TierName,
+}
+
+/// `groundcrew drain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The host stays drained, also after a reboot, until `groundcrew undrain`. A group whose health
+checks are those of its load balancer replaces an instance that is in none of them: use `groundcrew
+standby` to keep it.
+
+Examples:
+  groundcrew drain --reason 'disk is replaced' --wait")]
+pub struct DrainArgs {
+    /// Why, for status, log and the other people.
+    #[arg(long, value_name = "TEXT", default_value = "a person drains it")]
+    pub reason: String,
+    /// Stay until everything has ended, and show each step.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// `groundcrew drill`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The host really leaves: out of its target groups, requests answered, tiers ended. Then it comes
+back. No hook is completed, and nothing is terminated. agent-kill kills the agent and looks at what
+it finds when systemd has started it again.
+
+Exit codes: 0 nothing was lost, 1 something was, 3 the agent is not running.
+
+Examples:
+  groundcrew drill spot --dry-run
+  groundcrew drill scale-in")]
+pub struct DrillArgs {
+    /// What happens.
+    #[arg(value_enum, value_name = "NOTICE")]
+    pub notice: DrillNotice,
+    /// Only print what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What a drill plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DrillNotice {
+    /// The spot market takes the instance back, in two minutes.
+    Spot,
+    /// The group terminates the instance.
+    ScaleIn,
+    /// The group replaces the instance: for the host the same.
+    Refresh,
+    /// The agent is killed.
+    AgentKill,
 }

@@ -6,6 +6,8 @@ mod agent;
 pub mod args;
 mod check;
 mod demo;
+mod drain;
+mod drill;
 mod fetch;
 mod logs;
 mod promote;
@@ -75,6 +77,10 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),
         Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
+        Command::Drain(args) => block_on(drain::drain(&args, &client, &mut out)),
+        Command::Drill(args) => block_on(drill::run(&args, &client, &mut out)),
+        Command::Undrain => block_on(drain::undrain(&client, &mut out)),
+        Command::Standby => block_on(drain::standby(&client, &mut out)),
         Command::Publish(args) => block_on(publish::run(args)),
         Command::Promote(args) => block_on(promote::run(args)),
         Command::Rollback(args) => block_on(rollback::run(args)),

@@ -84,6 +84,11 @@ fn the_help_fits_a_screen() {
       releases  The releases on this host, or one of them in detail
       logs      What the application printed, across restarts and releases
       restart   Replace a tier's processes by new ones, without failing a request
+      drain     Let this host leave: out of its load balancers, requests answered, tiers ended
+      drill     Play a notice on this host, end to end, and say how it went
+      undrain   Take back `drain` or `standby`: the host serves again
+      standby   Put this instance on standby in its Auto Scaling group, which keeps and does not replace
+                it
       demo      Show on this machine what groundcrew does: releases under load, a bad one, a killed
                 agent
       help      Print this message or the help of the given subcommand(s)

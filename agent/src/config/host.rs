@@ -14,11 +14,21 @@ use groundcrew_core::types::{Environment, TierName};
 use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{SourceUrl, units};
+use super::{LifecycleConfig, SourceUrl, lifecycle, units};
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
-const TOP: &[&str] =
-    &["environment", "source", "tiers", "state_dir", "run_dir", "poll", "releases", "http", "tier"];
+const TOP: &[&str] = &[
+    "environment",
+    "source",
+    "tiers",
+    "state_dir",
+    "run_dir",
+    "poll",
+    "releases",
+    "http",
+    "lifecycle",
+    "tier",
+];
 const POLL: &[&str] = &["interval"];
 const RELEASES: &[&str] = &["keep", "disk_max"];
 const HTTP: &[&str] = &["listen"];
@@ -72,6 +82,8 @@ pub struct HostConfig {
     pub releases: ReleasesConfig,
     /// Where `/ready` answers; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
+    /// The host's place in its Auto Scaling group.
+    pub lifecycle: LifecycleConfig,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -103,6 +115,7 @@ impl fmt::Debug for HostConfig {
             .field("poll_interval", &self.poll_interval)
             .field("releases", &self.releases)
             .field("http_listen", &self.http_listen)
+            .field("lifecycle", &self.lifecycle)
             .field("overrides", &overrides)
             .finish()
     }
@@ -118,11 +131,12 @@ pub fn keys() -> impl Iterator<Item = String> {
     let below = |table: &'static str, keys: &'static [&'static str]| {
         keys.iter().map(move |key| format!("{table}.{key}"))
     };
-    let tables = ["poll", "releases", "http", "tier"];
+    let tables = ["poll", "releases", "http", "lifecycle", "tier"];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
         .chain(below("poll", POLL))
         .chain(below("releases", RELEASES))
         .chain(below("http", HTTP))
+        .chain(below("lifecycle", lifecycle::KEYS))
         .chain(below("tier.NAME", TIER))
 }
 
@@ -151,6 +165,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
             })
         })
     });
+    let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
     let overrides = fields::tiers(top, TIER, tier);
     let config = HostConfig {
         environment: environment?,
@@ -161,6 +176,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         poll_interval: poll?.unwrap_or(POLL_INTERVAL),
         releases: releases?.unwrap_or(ReleasesConfig { keep: KEEP, disk_max: DISK_MAX }),
         http_listen: http?.flatten(),
+        lifecycle: lifecycle?.unwrap_or_default(),
         overrides: overrides?,
     };
     let together =

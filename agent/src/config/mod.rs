@@ -6,6 +6,7 @@
 pub mod fields;
 pub mod host;
 pub mod host_check;
+pub mod lifecycle;
 pub mod problem;
 mod reader;
 pub mod release;
@@ -15,6 +16,7 @@ pub mod units;
 
 pub use crate::source_url::{SourceUrl, SourceUrlError};
 pub use host::{HostConfig, ReleasesConfig};
+pub use lifecycle::LifecycleConfig;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use release::ParsedRelease;
 

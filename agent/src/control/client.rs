@@ -152,6 +152,26 @@ impl ControlClient {
         self.ask(&Method::GET, path, ANSWER_WITHIN).await
     }
 
+    /// The agent's process, as the kernel knows it.
+    pub async fn agent_pid(&self) -> Result<i32, ClientError> {
+        let stream = self.connect().await?;
+        let pid = stream.peer_cred().map(|peer| peer.pid());
+        pid.ok().flatten().ok_or_else(|| {
+            let source = io::Error::other("the kernel does not say whose socket it is");
+            ClientError::NotRunning { socket: self.socket.clone(), source }
+        })
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).await.map_err(|source| {
+            let socket = self.socket.clone();
+            match source.kind() {
+                io::ErrorKind::PermissionDenied => ClientError::NotAllowed { socket, source },
+                _ => ClientError::NotRunning { socket, source },
+            }
+        })
+    }
+
     /// Gives an order and returns the JSON of the answer, once it is carried out.
     pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(&Method::POST, path, ORDER_WITHIN).await
@@ -187,13 +207,7 @@ impl ControlClient {
         path: &str,
         request: &str,
     ) -> Result<Exchange, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
-            let socket = self.socket.clone();
-            match source.kind() {
-                io::ErrorKind::PermissionDenied => ClientError::NotAllowed { socket, source },
-                _ => ClientError::NotRunning { socket, source },
-            }
-        })?;
+        let stream = self.connect().await?;
         let broken = |source| self.broken(request, source);
         let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
             .await

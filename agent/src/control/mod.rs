@@ -72,6 +72,31 @@ pub enum Request {
         /// Where the answer goes.
         answer: oneshot::Sender<ReleasesDocument>,
     },
+    /// Leave (and why), or serve again.
+    Order {
+        /// Why; `None`: serve again.
+        reason: Option<String>,
+        /// What happens now, or why nothing does.
+        answer: oneshot::Sender<Result<String, String>>,
+    },
+    /// What would a drain do?
+    DrillPlan {
+        /// How long the host would have.
+        within: Option<Duration>,
+        /// Step by step.
+        answer: oneshot::Sender<Vec<String>>,
+    },
+    /// Play a notice.
+    Drill {
+        /// What is played.
+        text: String,
+        /// How long the host has.
+        within: Option<Duration>,
+        /// What happens now, or why nothing does.
+        answer: oneshot::Sender<Result<String, String>>,
+    },
+    /// Go on standby in the group.
+    Standby(oneshot::Sender<Result<String, String>>),
     /// Replace a tier's processes.
     Restart {
         /// Which tier.

@@ -16,6 +16,8 @@ use super::answer::{self, Answer};
 use crate::errors::chain;
 use crate::logs::{LogQuery, Logs};
 
+/// Bytes of a person's reason.
+const REASON_BYTES_MAX: usize = 1000;
 /// How often a watched status is looked at: as often as a person sees.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -58,6 +60,13 @@ impl Desk {
             (&Method::GET, "/v1/releases") => self.releases(&query).await,
             (&Method::GET, "/v1/logs") => self.logs(&query),
             (&Method::POST, "/v1/restart") => self.restart(&query).await,
+            (&Method::POST, "/v1/drain") => self.drain(&query).await,
+            (&Method::POST, "/v1/undrain") => {
+                self.order(|answer| Request::Order { reason: None, answer }).await
+            }
+            (&Method::GET, "/v1/drill") => self.drill_plan(&query).await,
+            (&Method::POST, "/v1/drill") => self.drill(&query).await,
+            (&Method::POST, "/v1/standby") => self.order(Request::Standby).await,
             (&Method::GET, "/ready") => return public(request, *self.ready.borrow()),
             (method, path) => {
                 let why =
@@ -82,17 +91,43 @@ impl Desk {
     }
 
     async fn restart(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let Some(tier) = query.parse("tier")? else {
+            return Err(Refused(StatusCode::BAD_REQUEST, "say which tier: ?tier=web".to_owned()));
+        };
+        self.order(|answer| Request::Restart { tier, answer }).await
+    }
+
+    async fn drain(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let reason = Some(query.reason()?);
+        self.order(|answer| Request::Order { reason, answer }).await
+    }
+
+    async fn drill_plan(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let within = query.parse("within_s")?.map(Duration::from_secs);
+        let (sender, receiver) = oneshot::channel();
+        let plan = self.ask(Request::DrillPlan { within, answer: sender }, receiver).await?;
+        Ok(answer::json(StatusCode::OK, &plan))
+    }
+
+    async fn drill(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let within = query.parse("within_s")?.map(Duration::from_secs);
+        let text = query.reason()?;
+        self.order(|answer| Request::Drill { text, within, answer }).await
+    }
+
+    /// Asks for something to be done, and says what happens now.
+    async fn order(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<String, String>>) -> Request,
+    ) -> Result<Answer, Refused> {
         #[derive(serde::Serialize)]
         struct Done {
             message: String,
         }
-        let Some(tier) = query.parse("tier")? else {
-            return Err(Refused(StatusCode::BAD_REQUEST, "say which tier: ?tier=web".to_owned()));
-        };
         let (sender, receiver) = oneshot::channel();
-        match self.ask(Request::Restart { tier, answer: sender }, receiver).await? {
+        match self.ask(request(sender), receiver).await? {
             Ok(message) => Ok(answer::json(StatusCode::OK, &Done { message })),
-            Err(why) => Err(Refused(StatusCode::NOT_FOUND, why)),
+            Err(why) => Err(Refused(StatusCode::CONFLICT, why)),
         }
     }
 
@@ -152,16 +187,23 @@ impl Desk {
     }
 }
 
-/// The part of a URL behind the question mark. Values need no decoding but for `+`.
+/// The part of a URL behind the question mark.
 struct Query<'a>(&'a str);
 
 impl Query<'_> {
     fn get(&self, name: &str) -> Option<String> {
-        let pair = |pair: &str| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name).then(|| value.replace("%2B", "+").replace("%2b", "+"))
-        };
-        self.0.split('&').find_map(pair)
+        let mut pairs = form_urlencoded::parse(self.0.as_bytes());
+        pairs.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+    }
+
+    /// Why a person wants something, for everybody's eyes.
+    fn reason(&self) -> Result<String, Refused> {
+        let reason = self.get("reason").filter(|reason| !reason.is_empty());
+        let reason = reason.filter(|reason| reason.len() <= REASON_BYTES_MAX).ok_or_else(|| {
+            let why = format!("say why, in 1 to {REASON_BYTES_MAX} bytes: ?reason=...");
+            Refused(StatusCode::BAD_REQUEST, why)
+        })?;
+        Ok(reason.chars().filter(|c| !c.is_control()).collect())
     }
 
     fn parse<T: std::str::FromStr<Err: std::error::Error>>(

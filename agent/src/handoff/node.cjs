@@ -49,7 +49,8 @@ let state = 'starting'; // starting, listening, accepting, bleeding, drained: as
 let socketInode = null; // of fd 3 while it is ours to open or close
 let app = null; // { server, probe }: the app's server and its handle on the private socket
 let acceptor = null; // the net.Server that owns fd 3 while accepting
-let bleeding = null; // { deadline, timer, result }
+let bleeding = null; // { deadline, timer, lost, result, quietMs, check }
+let lull = { since: 0, before: 0 }; // when the last request came, and the one before
 let dying = null; // { error } while a crash is being bled
 
 // ---- Containment -------------------------------------------------------------------------------
@@ -159,7 +160,9 @@ function obey(text) {
   }
   if (message === null || typeof message !== 'object') return;
   if (message.type === 'accept') accept();
-  else if (message.type === 'bleed') bleed(milliseconds(message.within_ms, BLEED_MS_DEFAULT));
+  else if (message.type === 'bleed') {
+    bleed(milliseconds(message.within_ms, BLEED_MS_DEFAULT), message.quiet || null);
+  }
   else if (message.type === 'shed' && message.connections > 0) shed(message.connections);
 }
 
@@ -381,6 +384,7 @@ function observe(server) {
     connections.add(connection);
     socket.on('close', contained('follow a connection', disconnected));
     connectionsChanged();
+    if (bleeding !== null) closeSoon(connection);
   });
   on('secureConnection', (socket) => {
     const connection = socket._parent && socket._parent[kConnection];
@@ -416,6 +420,7 @@ function requested({ socket, response, request }) {
   else connection.pipelined.push(now);
   connection.latest = response;
   if (!connection.closing) return;
+  if (bleeding !== null && isHealthCheck(request)) lull.since = lull.before;
   closeAfter(connection, response);
   response[kPutOff] = true;
 }
@@ -432,6 +437,8 @@ function begin(connection) {
   connection.active = performance.now();
   connection.inFlight++;
   inFlight++;
+  lull.before = lull.since;
+  lull.since = connection.active;
   return connection.active;
 }
 
@@ -441,7 +448,7 @@ function end(connection, began, status) {
   inFlight--;
   if (status > 0) record(performance.now() - began, status);
   else totals.aborted++;
-  if (dying !== null) settle();
+  if (bleeding !== null) settle();
 }
 
 function disconnected() {
@@ -514,39 +521,71 @@ function shed(wanted) {
   for (const connection of free.slice(0, more)) closeSoon(connection);
 }
 
-function bleed(withinMs) {
+// With a quiet time the host is leaving: its load balancer has been told, and for a moment still
+// sends. What comes is taken and answered, until nothing has come for so long.
+function bleed(withinMs, quiet) {
   if (state === 'drained') {
     send('drained', bleeding.result); // the agent asks again after its own restart
     return;
   }
-  const deadline = performance.now() + withinMs;
-  if (bleeding && deadline >= bleeding.deadline) return;
-  if (bleeding) clearTimeout(bleeding.timer);
-  // The deadline is kept here, so that it holds when the agent is gone.
-  const timer = setTimeout(contained('end the bleed', cut), withinMs).unref();
-  const first = !bleeding;
-  bleeding = { deadline, timer, lost: { cut: 0, websockets: 0 }, result: null };
-  if (first) startBleeding();
+  const now = performance.now();
+  if (!bleeding) {
+    const lost = { cut: 0, websockets: 0 };
+    bleeding = { deadline: Infinity, timer: null, lost, result: null, check: null };
+    bleeding.quietMs = Infinity;
+    state = 'bleeding';
+    if (quiet && !quiet.past_counts) lull.since = now;
+    for (const one of connections) contain('bleed a connection', () => closeSoon(one));
+  }
+  if (!quiet) bleeding.quietMs = null;
+  if (bleeding.quietMs === null) stopTaking();
+  else bleeding.quietMs = Math.min(bleeding.quietMs, milliseconds(quiet.lasts_ms, 0));
+  // A second bleed may only shorten. The deadline is kept here, so that it holds when the agent is
+  // gone.
+  if (now + withinMs < bleeding.deadline) {
+    clearTimeout(bleeding.timer);
+    bleeding.deadline = now + withinMs;
+    bleeding.timer = setTimeout(contained('end the bleed', cut), withinMs).unref();
+  }
   settle();
 }
 
-function startBleeding() {
-  state = 'bleeding';
+function stopTaking() {
   stopAccepting();
   // Never opened here: closed all the same, or the port would seem alive in this process alone.
   if (contain('check fd 3', ownsDescriptor)) fs.closeSync(SOCKET_FD);
   socketInode = null;
-  for (const one of connections) contain('bleed a connection', () => closeSoon(one));
 }
 
 function settle() {
   if (state !== 'bleeding') return;
-  if (connections.size === 0 || (dying !== null && inFlight === 0)) drained();
+  if (dying !== null) {
+    if (inFlight === 0) drained();
+  } else if (bleeding.quietMs === null) {
+    if (connections.size === 0) drained();
+  } else if (inFlight === 0 && websockets() === 0) {
+    awaitQuiet();
+  }
+}
+
+// Idle connections do not count: nothing came on them for so long, and the load balancer knows.
+function awaitQuiet() {
+  const left = lull.since + bleeding.quietMs - performance.now();
+  clearTimeout(bleeding.check);
+  if (left > 0) bleeding.check = setTimeout(contained('end the bleed', settle), left).unref();
+  else drained();
+}
+
+// Load balancers go on checking for a while: that is no request that anybody waits for.
+function isHealthCheck(request) {
+  const agent = request.headers['user-agent'];
+  return typeof agent === 'string' && agent.startsWith('ELB-HealthChecker/');
 }
 
 // What the deadline finds is told to go, and has a moment to: a WebSocket's client learns from the
 // close frame that nothing it sends from now on arrives, and connects anew.
 function cut() {
+  stopTaking();
   bleeding.lost = { cut: inFlight, websockets: websockets() };
   const left = [...connections];
   const expire = contained('end the bleed', () => {
@@ -571,6 +610,8 @@ function endConnection({ socket, detached, raw }) {
 function drained() {
   if (state === 'drained') return;
   clearTimeout(bleeding.timer);
+  clearTimeout(bleeding.check);
+  stopTaking();
   state = 'drained';
   bleeding.result = { type: 'drained', ...bleeding.lost };
   send('drained', bleeding.result);
@@ -601,7 +642,7 @@ function bleedCrash(error) {
   dying = { error };
   try {
     if (state === 'drained') die();
-    else bleed(milliseconds(parseInt(env.GROUNDCREW_CRASH_MS, 10), CRASH_BLEED_MS_DEFAULT));
+    else bleed(milliseconds(parseInt(env.GROUNDCREW_CRASH_MS, 10), CRASH_BLEED_MS_DEFAULT), null);
     bleeding.timer.ref(); // a process with nothing left to do must not end well
   } catch (problem) {
     complain('bleed after a crash', problem);

@@ -184,10 +184,14 @@ pub enum ToProcess {
     /// Take connections from the listening socket. Saying it twice is fine.
     Accept,
     /// Take no more, answer what is there and what still comes on open connections with
-    /// `Connection: close`, and end WebSockets at the deadline. A second one may only shorten.
+    /// `Connection: close`, and end WebSockets at the deadline. A second one may only shorten both
+    /// times.
     Bleed {
         /// The deadline, from receipt.
         within_ms: u64,
+        /// The host leaves: take what still comes, until nothing has come for so long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quiet: Option<Quiet>,
     },
     /// Answer the next request on up to so many connections with `Connection: close`, so that their
     /// peers connect anew, to any process.
@@ -195,6 +199,15 @@ pub enum ToProcess {
         /// How many.
         connections: u32,
     },
+}
+
+/// The silence after which nothing is expected any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// How long.
+    pub lasts_ms: u64,
+    /// Whether the time counts that was silent before the receipt.
+    pub past_counts: bool,
 }
 
 impl ToProcess {
@@ -315,7 +328,7 @@ mod tests {
 
     #[test]
     fn writes_each_message_as_the_contract_reads_it() {
-        let lines = [ToProcess::Accept, ToProcess::Bleed { within_ms: 30_000 }];
+        let lines = [ToProcess::Accept, ToProcess::Bleed { within_ms: 30_000, quiet: None }];
         assert_eq!(
             lines.map(|message| message.to_line()),
             ["{\"type\":\"accept\"}\n", "{\"type\":\"bleed\",\"within_ms\":30000}\n"]

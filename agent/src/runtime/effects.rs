@@ -16,7 +16,7 @@ use super::{Agent, Fetching, Known};
 use crate::config;
 use crate::errors::chain;
 use crate::handoff::preload;
-use crate::handoff::protocol::ToProcess;
+use crate::handoff::protocol::{Quiet, ToProcess};
 use crate::releases::channel::{ChannelRead, read_channel};
 use crate::releases::fetch::{FetchError, FetchLimits, FetchProgress, Fetched, fetch};
 use crate::releases::store::Store;
@@ -42,8 +42,12 @@ impl Agent {
             }
             Effect::Probe { id, run, path } => self.probe(id, run, path),
             Effect::Accept { id, run } => self.order(&id, run, ToProcess::Accept),
-            Effect::Bleed { id, run, within } => {
-                self.order(&id, run, ToProcess::Bleed { within_ms: ms(within) });
+            Effect::Bleed { id, run, within, quiet } => {
+                let quiet = quiet.map(|quiet| Quiet {
+                    lasts_ms: ms(quiet.lasts),
+                    past_counts: quiet.past_counts,
+                });
+                self.order(&id, run, ToProcess::Bleed { within_ms: ms(within), quiet });
             }
             Effect::Terminate { id, run } => self.signal(id, run, false),
             Effect::Kill { id, run } => self.signal(id, run, true),
@@ -53,6 +57,7 @@ impl Agent {
                 self.listeners.release(port);
             }
             Effect::Prune(digest) => self.prune(digest),
+            Effect::Fleet(call) => self.call_fleet(call),
             Effect::Tell(told) => match told.level {
                 Level::Normal => tracing::info!("{}", told.text),
                 Level::Warning => tracing::warn!("{}", told.text),

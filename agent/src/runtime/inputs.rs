@@ -122,9 +122,12 @@ impl Agent {
     /// Numbers do not go through the controller, except how many requests failed.
     fn count(&mut self, id: &ProcessId, run: Run, stats: Stats) -> Option<News> {
         let (requests, errors) = (stats.status.total(), stats.status.server_error);
+        let in_flight = stats.in_flight;
+        let before = self.board.latest(id).map_or(0, |latest| latest.in_flight);
         self.board.record(id, run, clock::at(), stats);
         self.balance(&id.tier.clone(), id.generation);
-        (requests > 0).then_some(News::Answered { requests, errors })
+        let news = requests > 0 || in_flight != before;
+        news.then_some(News::Answered { requests, errors, in_flight })
     }
 
     fn balance(&mut self, tier: &TierName, generation: groundcrew_core::types::Generation) {
@@ -157,6 +160,16 @@ impl Agent {
             }
             Request::Releases { version, answer } => {
                 drop(answer.send(self.releases(version.as_ref())));
+                None
+            }
+            Request::Order { reason, answer } => self.drain_or_undrain(reason, answer),
+            Request::DrillPlan { within, answer } => {
+                drop(answer.send(self.controller.drain_plan(within)));
+                None
+            }
+            Request::Drill { text, within, answer } => self.drill(text, within, answer),
+            Request::Standby(answer) => {
+                self.standby(answer);
                 None
             }
             Request::Restart { tier, answer } => {

@@ -4,6 +4,7 @@
 //! time runs beside it and comes back as an event. Nothing is decided here.
 
 mod effects;
+mod fleet;
 mod inputs;
 mod ledger_file;
 mod numbers;
@@ -16,6 +17,7 @@ use camino::Utf8PathBuf;
 use groundcrew_core::controller::describe::Facts;
 use groundcrew_core::controller::{Controller, Settings};
 use groundcrew_core::event::Event;
+use groundcrew_core::lifecycle::LifecycleSettings;
 use groundcrew_core::spec::TierPlan;
 use groundcrew_core::status::HostStatus;
 use groundcrew_core::time::Moment;
@@ -32,6 +34,7 @@ use crate::handoff::balance::Balancer;
 use crate::handoff::channel::{Channel, ChannelEvent, Registry};
 use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
+use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, LogLimits, Logs};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
@@ -126,6 +129,7 @@ struct Agent {
     preload: Utf8PathBuf,
     logs: Arc<Logs>,
     log_files: LogFiles,
+    lifecycle: Arc<Lifecycle>,
     board: Board,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
@@ -175,9 +179,10 @@ impl Agent {
         };
         let (control, requests) = Control::open(serving)?;
         let (events, answers) = mpsc::channel(EVENTS_MAX);
+        let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
         let source = Arc::new(Source::open(&config.source).await);
         Ok(Self {
-            controller: Controller::new(core_settings(&config), ledger),
+            controller: Controller::new(core_settings(&config, &lifecycle), ledger),
             config,
             ledger_file,
             source,
@@ -193,6 +198,7 @@ impl Agent {
             preload,
             logs,
             log_files,
+            lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
@@ -273,7 +279,7 @@ impl Agent {
 
     /// Ends everything of the agent's own. Processes are left as they are.
     async fn close(self) {
-        let Self { control, channel, supervisor, logs, mut tasks, cancel, .. } = self;
+        let Self { control, channel, supervisor, logs, lifecycle, mut tasks, cancel, .. } = self;
         cancel.cancel();
         let all = async {
             control.shutdown().await;
@@ -283,6 +289,9 @@ impl Agent {
                 logs.shutdown().await;
             }
             while tasks.join_next().await.is_some() {}
+            if let Some(lifecycle) = Arc::into_inner(lifecycle) {
+                lifecycle.shutdown().await;
+            }
         };
         if tokio::time::timeout(SHUTDOWN_WITHIN, all).await.is_err() {
             tracing::warn!("not everything ended within {SHUTDOWN_WITHIN:?}");
@@ -291,7 +300,7 @@ impl Agent {
 
     fn facts(&self) -> Facts {
         Facts {
-            host: self.host.clone(),
+            host: HostStatus { instance_id: self.lifecycle.instance_id(), ..self.host.clone() },
             environment: self.config.environment.clone(),
             source: self.config.source.to_string(),
         }
@@ -340,7 +349,7 @@ async fn until(moment: Option<Moment>) {
     }
 }
 
-fn core_settings(config: &HostConfig) -> Settings {
+fn core_settings(config: &HostConfig, lifecycle: &Lifecycle) -> Settings {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut seed = [0; 8];
     // Only jitter comes from it: without the kernel's randomness, the pid has to do.
@@ -354,6 +363,10 @@ fn core_settings(config: &HostConfig) -> Settings {
         poll_interval: config.poll_interval,
         keep: usize::try_from(config.releases.keep).unwrap_or(usize::MAX),
         disk_bytes_max: config.releases.disk_max,
+        lifecycle: LifecycleSettings {
+            enabled: lifecycle.enabled(),
+            ..config.lifecycle.settings.clone()
+        },
         seed: u64::from_ne_bytes(seed),
     }
 }

@@ -115,6 +115,14 @@ impl World {
         }
     }
 
+    /// As if the host had booted since the last agent ended.
+    pub fn forget_boot(&self) {
+        let path = self.path().join("state/ledger.json");
+        let mut ledger: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        ledger["boot_id"] = "another boot".into();
+        fs::write(&path, ledger.to_string()).unwrap();
+    }
+
     /// A command of the CLI, not started yet.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -280,6 +288,13 @@ impl<'a> Agent<'a> {
                 .cloned()
                 .ok_or(format!("{events:#?}"))
         })
+    }
+
+    /// The status of `GET /ready`.
+    #[track_caller]
+    pub fn ready(&self) -> u16 {
+        let address = self.config["http"]["listen"].as_str().expect("an address");
+        http_client::get(address, "/ready").expect("/ready does not answer").status
     }
 
     /// Waits until it has ended by itself and answers its exit code.

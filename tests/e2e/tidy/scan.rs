@@ -267,7 +267,8 @@ fn sdk(path: &str, text: &str) -> Vec<String> {
     if !path.starts_with("agent/") || path.starts_with("agent/src/aws/") {
         return Vec::new();
     }
-    named(text, &["aws_sdk_", "aws_config", "aws_smithy", "aws_types"], "only aws/ names the SDK")
+    let crates = ["aws_sdk_", "aws_config", "aws_credential_types", "aws_smithy", "aws_types"];
+    named(text, &crates, "only aws/ names the SDK")
 }
 
 fn named(text: &str, banned: &[&str], why: &str) -> Vec<String> {

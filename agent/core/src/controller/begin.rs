@@ -41,6 +41,7 @@ impl Controller {
                 out.push(Effect::Kill { id: found.id.clone(), run: found.run });
             }
         }
+        self.recall(now, same_boot, found.is_empty());
     }
 
     /// Learns from the processes what a lost ledger would have said.

@@ -38,7 +38,7 @@ impl Controller {
         let trouble = self.trouble(now, &facts);
         let (reason, next) = match trouble {
             Some(trouble) => (Some(trouble.reason), Some(trouble.next)),
-            None => (self.leaving.clone(), None),
+            None => (self.leaving().or_else(|| self.prepares(now)), None),
         };
         let names: BTreeSet<_> = self.generations.values().map(|g| &g.record.tier).collect();
         StatusDocument {
@@ -64,6 +64,7 @@ impl Controller {
             rollout: self.rollout_status(),
             reason,
             next,
+            lifecycle: self.lifecycle_status(now),
             tiers: names.into_iter().map(|name| self.tier_status(now, name)).collect(),
             disk: DiskStatus {
                 releases_bytes: self.on_disk.iter().map(|release| release.bytes).sum(),
@@ -93,8 +94,12 @@ impl Controller {
         if self.exited {
             return State::Stopped;
         }
-        if self.leaving.is_some() {
+        let drain = self.ledger.lifecycle.drain.as_ref();
+        if drain.is_some_and(|drain| drain.ended.is_none()) {
             return State::Draining;
+        }
+        if !self.notices.is_empty() {
+            return State::Stopped;
         }
         if self.ledger_error.is_some() || self.retry.is_some() {
             return State::Degraded;
@@ -110,7 +115,7 @@ impl Controller {
     }
 
     fn tier_state(&self, now: Now, live: &GenerationState) -> State {
-        if self.leaving.is_some() {
+        if self.is_draining() {
             return State::Draining;
         }
         if live.all_accept() {
@@ -229,7 +234,7 @@ impl Controller {
             since,
             state: match live {
                 Some(live) => self.tier_state(now, live),
-                None if self.leaving.is_some() => State::Draining,
+                None if self.is_draining() => State::Draining,
                 None => State::Starting,
             },
             reason: processes().find(troubled).map(|process| {
@@ -275,10 +280,11 @@ fn describe(now: Now, process: &Process) -> ProcessStatus {
     }
 }
 
-/// A moment of the boot clock as wall time, by how long ago it was.
-fn wall_of(now: Now, at: Moment) -> Wall {
-    let ago = i64::try_from(crate::time::ms(now.at.since(at))).unwrap_or(i64::MAX);
-    Wall(now.wall.0.saturating_sub(ago))
+/// A moment of the boot clock as wall time, by how far from now it is.
+pub(super) fn wall_of(now: Now, at: Moment) -> Wall {
+    let ms = |span| i64::try_from(crate::time::ms(span)).unwrap_or(i64::MAX);
+    let ago = now.wall.0.saturating_sub(ms(now.at.since(at)));
+    Wall(ago.saturating_add(ms(at.since(now.at))))
 }
 
 fn count(n: usize) -> u32 {

@@ -80,6 +80,12 @@ impl Controller {
             .collect()
     }
 
+    /// Why no rollout is begun, though the host serves.
+    pub(super) fn prepares(&self, now: Now) -> Option<String> {
+        let lifecycle = &self.ledger.lifecycle;
+        prepares(now.wall, &self.settings.lifecycle, lifecycle.sighting.as_ref())
+    }
+
     /// Begins the rollout that is missing, and gives up the one that is not wanted any more.
     pub(super) fn plan(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(goal) = self.goal() else { return };
@@ -118,6 +124,9 @@ impl Controller {
             (false, true) => Kind::Release,
             (false, false) => Kind::Rollback,
         };
+        if kind == Kind::Release && self.live().next().is_some() && self.prepares(now).is_some() {
+            return;
+        }
         self.rollout = Some(Rollout::new(goal, kind, now));
     }
 }

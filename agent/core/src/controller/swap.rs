@@ -60,6 +60,9 @@ impl Controller {
 
     fn start_candidates(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(rollout) = &self.rollout else { return };
+        if !self.may_start() {
+            return;
+        }
         let (target, kind) = (rollout.target.clone(), rollout.kind);
         let stale = match self.stale_tiers(&target) {
             Some(Ok(stale)) => stale,

@@ -55,8 +55,8 @@ impl Process {
                 }
             }
             News::Crashing(message) => self.crash = Some(message),
-            // Counted by the generation.
-            News::Answered { .. } => {}
+            // The answers are counted by the generation.
+            News::Answered { in_flight, .. } => self.in_flight = in_flight,
             // Told twice, by the exit and by a signal that found nobody.
             News::Exited(_) if !self.alive() => {}
             News::Exited(exit) => {
@@ -94,14 +94,15 @@ impl Process {
             }
             (Phase::Adopted { .. } | Phase::Accepting { .. }, HandoffState::Bleeding) => {
                 // It cannot take the socket back: what is left of it is finished, then replaced.
-                self.bleed(now, drive.plan.spec.bleed, out);
+                self.bleed(drive, drive.plan.spec.bleed, out);
             }
             (Phase::Adopted { .. } | Phase::Accepting { .. }, HandoffState::Drained) => {
                 self.phase = Phase::Bleeding { not_after: now.at };
             }
             (Phase::Bleeding { not_after }, HandoffState::Accepting) => {
                 let within = Duration::from_millis(not_after.0.saturating_sub(now.at.0));
-                out.push(Effect::Bleed { id: self.id.clone(), run: self.run, within });
+                let quiet = drive.leave.map(|leave| leave.quiet);
+                out.push(Effect::Bleed { id: self.id.clone(), run: self.run, within, quiet });
             }
             (Phase::Bleeding { not_after }, HandoffState::Drained) => {
                 self.phase = Phase::Bleeding { not_after: not_after.min(now.at) };
@@ -121,6 +122,7 @@ impl Process {
     fn ended(&mut self, drive: &Drive<'_>, what: &str, out: &mut Vec<Effect>) {
         let asked_for = matches!(self.phase, Phase::Stopping { .. } | Phase::Bleeding { .. });
         self.pid = None;
+        self.in_flight = 0;
         self.since = drive.now;
         if matches!(drive.want, Want::Hold | Want::Gone) {
             self.phase = Phase::Ended;

@@ -7,16 +7,18 @@ use groundcrew_core::controller::Controller;
 use groundcrew_core::effect::Effect;
 use groundcrew_core::event::HandoffState;
 use groundcrew_core::ledger::Ledger;
+use groundcrew_core::lifecycle::fleet::HookResult;
 use groundcrew_core::limits;
 use groundcrew_core::spec::Handoff;
 use groundcrew_core::tier::Role;
 use groundcrew_core::types::*;
 
-use crate::world::{Conduct, SimProcess, World};
+use crate::world::{Conduct, SimProcess, World, cloud};
 
 #[derive(Debug, Default)]
 pub struct Watcher {
     rejected: Option<Digest>,
+    ledger: Ledger,
 }
 
 impl Watcher {
@@ -24,16 +26,20 @@ impl Watcher {
     /// the agent before.
     pub fn remember(&mut self, ledger: &Ledger) {
         self.rejected = rejected(ledger);
+        self.ledger = ledger.clone();
     }
 
     /// Before an effect is carried out.
     pub fn effect(&mut self, world: &World, effect: &Effect) {
+        cloud::check_drain(world, &self.ledger, effect);
         match effect {
             Effect::Accept { id, run } => i4_probes_passed(world, id, *run),
             Effect::Terminate { id, run } | Effect::Kill { id, run } => {
                 i5_not_signalled(world, id, *run);
             }
-            Effect::Bleed { id, run, .. } => someone_else_accepts(world, id, *run),
+            Effect::Bleed { id, run, .. } if self.ledger.lifecycle.drain.is_none() => {
+                someone_else_accepts(world, id, *run);
+            }
             Effect::SaveLedger(ledger) => {
                 if let Some(current) = &ledger.current {
                     // I7
@@ -41,7 +47,9 @@ impl Watcher {
                     assert!(present, "current {current} is not on disk\n{}", world.tail());
                 }
                 self.rejected = rejected(ledger);
+                self.ledger = (**ledger).clone();
             }
+            Effect::Fleet(call) => cloud::check_call(world, call, &self.ledger),
             Effect::Start { release, .. } => self.i8_rejected_stays_so(world, release),
             Effect::Prune(digest) => {
                 let used = world.processes.values().any(|p| p.target.release.digest == *digest);
@@ -142,6 +150,26 @@ pub fn check_end(world: &World, controller: &Controller) {
         id.tier.as_str() != "web" || process.state == HandoffState::Accepting
     };
     assert!(world.processes.iter().all(web), "{}", tail());
+    if let Some(cloud) = &world.cloud {
+        assert_eq!(cloud.state, "InService", "{}", tail());
+        assert!(
+            cloud.registered,
+            "nobody sends it anything\n{}\n{:?}",
+            tail(),
+            controller.ledger().lifecycle
+        );
+    }
     let kept = world.on_disk.len();
     assert!(kept <= 3, "{kept} releases on disk\n{}", tail());
+}
+
+/// In peace a host leaves in time, and says so itself.
+pub fn check_gone(world: &World, spot: bool) {
+    let cloud = world.cloud.as_ref().unwrap();
+    assert!(cloud.gone, "still there\n{}", world.tail());
+    let terminating = cloud.completed.iter().filter(|(state, _)| state.starts_with("Terminating"));
+    let results: Vec<_> = terminating.map(|(_, result)| *result).collect();
+    // The market may be faster than the group.
+    let expected = results == [HookResult::Continue] || (spot && results.is_empty());
+    assert!(expected, "hook completed with {results:?}\n{}", world.tail());
 }

@@ -23,6 +23,7 @@ fn live(seed: u64) -> World {
     let mut world = World::new(seed);
     world.run_with_faults();
     world.run_without_faults();
+    world.leave();
     world
 }
 
@@ -32,6 +33,8 @@ struct Sums {
     cutovers: u64,
     rollbacks: u64,
     deaths: u64,
+    drains: u64,
+    hooks: u64,
     steps: u64,
     /// The least of the seeds that failed.
     failed: Option<u64>,
@@ -39,13 +42,15 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, seed: u64, lived: Option<World>) {
-        let Some(World { counts, .. }) = lived else {
+        let Some(World { counts, cloud, .. }) = lived else {
             self.failed = Some(self.failed.map_or(seed, |least| least.min(seed)));
             return;
         };
         self.cutovers += counts.cutovers;
         self.rollbacks += counts.rollbacks;
         self.deaths += counts.agent_deaths;
+        self.drains += counts.drains;
+        self.hooks += cloud.map_or(0, |cloud| cloud.completed.len() as u64);
         self.steps += counts.steps;
     }
 }
@@ -74,7 +79,8 @@ fn every_life_keeps_the_invariants_and_ends_well() {
             });
         }
     });
-    let Sums { cutovers, rollbacks, deaths, steps, failed } = sums.into_inner().unwrap();
+    let Sums { cutovers, rollbacks, deaths, drains, hooks, steps, failed } =
+        sums.into_inner().unwrap();
     if let Some(seed) = failed {
         panic!(
             "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim \
@@ -82,10 +88,12 @@ fn every_life_keeps_the_invariants_and_ends_well() {
         );
     }
     println!(
-        "{steps} steps, {deaths} deaths of the agent, {cutovers} cutovers, {rollbacks} rollbacks"
+        "{steps} steps, {deaths} deaths of the agent, {cutovers} cutovers, {rollbacks} rollbacks, \
+         {drains} drains, {hooks} hooks completed"
     );
     // A simulator in which nothing happens would prove nothing.
     assert!(cutovers > seeds && rollbacks > seeds / 10 && deaths > seeds);
+    assert!(drains > seeds && hooks > seeds / 2);
 }
 
 #[test]

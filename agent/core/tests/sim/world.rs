@@ -9,13 +9,16 @@ use groundcrew_core::event::{
     ChannelReading, Event, FetchOutcome, Found, HandoffState, News, OnDisk,
 };
 use groundcrew_core::ledger::{GenerationRecord, Ledger};
+use groundcrew_core::lifecycle::fleet::FleetAnswer;
 use groundcrew_core::spec::*;
 use groundcrew_core::time::{Moment, Now, Wall};
 use groundcrew_core::types::*;
 
 use crate::dice::Dice;
 use crate::invariants::Watcher;
+use cloud::{Cloud, Turn};
 
+pub mod cloud;
 mod shell;
 
 /// How the processes of a release behave.
@@ -49,6 +52,7 @@ pub struct Counts {
     pub cutovers: u64,
     pub rollbacks: u64,
     pub agent_deaths: u64,
+    pub drains: u64,
 }
 
 /// Something that will happen, and whether it dies with the agent.
@@ -58,6 +62,7 @@ enum Coming {
     Process(ProcessId, Run, Deed),
     AgentStarts,
     Promote,
+    Cloud(Turn),
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +84,8 @@ pub struct World {
     pub desired: Option<Desired>,
     pub on_disk: BTreeSet<Digest>,
     pub faults: bool,
+    /// Half of the hosts are in an Auto Scaling group.
+    pub cloud: Option<Cloud>,
     agent: Option<Controller>,
     ledger: Ledger,
     coming: BTreeMap<(Moment, u64), Coming>,
@@ -102,6 +109,7 @@ impl World {
             desired: None,
             on_disk: BTreeSet::new(),
             faults: true,
+            cloud: None,
             agent: None,
             ledger: Ledger::default(),
             coming: BTreeMap::new(),
@@ -112,6 +120,10 @@ impl World {
         };
         world.come(0, Coming::Promote);
         world.come(1, Coming::AgentStarts);
+        if world.dice.one_in(2) {
+            world.cloud = Some(Cloud::new(START.at));
+            world.come_timeout("launch");
+        }
         world
     }
 
@@ -121,6 +133,10 @@ impl World {
             let at = self.dice.between(10, 900_000);
             self.come(at, Coming::Promote);
         }
+        for _ in 0..self.dice.between(0, 6) {
+            let at = self.dice.between(10_000, 900_000);
+            self.come(at, Coming::Cloud(Turn::Whim));
+        }
         let end = START.at.plus(Duration::from_mins(15));
         self.run_until(end);
     }
@@ -129,14 +145,42 @@ impl World {
     pub fn run_without_faults(&mut self) {
         self.faults = false;
         self.log("peace");
+        if self.is_gone() {
+            return;
+        }
         if self.agent.is_none() {
             self.come(0, Coming::AgentStarts);
         }
+        self.all_passes();
         // What hangs goes on hanging: it has to be found and replaced.
         self.promote(Conduct::Good);
         self.run_until(self.now.at.plus(Duration::from_mins(20)));
+        // Its termination began in worse times.
+        if self.is_gone() {
+            return;
+        }
         let controller = self.agent.as_ref().expect("an agent in peace");
         crate::invariants::check_end(self, controller);
+    }
+
+    /// And in peace a host leaves as it should.
+    pub fn leave(&mut self) {
+        if self.cloud.is_none() || self.is_gone() {
+            return;
+        }
+        let spot = self.dice.between(0, 3);
+        if spot > 0 {
+            self.reclaim(Duration::from_secs(if spot == 1 { 120 } else { 30 }));
+        }
+        if spot == 0 || self.dice.one_in(2) {
+            self.scale_in();
+        }
+        self.run_until(self.now.at.plus(Duration::from_mins(15)));
+        crate::invariants::check_gone(self, spot > 0);
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.cloud.as_ref().is_some_and(|cloud| cloud.gone)
     }
 
     pub fn log(&mut self, text: impl Into<String>) {
@@ -167,7 +211,12 @@ impl World {
     fn check_tick(&mut self) {
         let (at, count) = self.same_tick;
         self.same_tick = if at == self.now.at { (at, count + 1) } else { (self.now.at, 0) };
-        assert!(self.same_tick.1 < 50, "the controller spins at {at:?}\n{}", self.tail());
+        assert!(
+            self.same_tick.1 < 50,
+            "the controller spins at {at:?}\n{}\n{:?}",
+            self.tail(),
+            self.agent
+        );
     }
 
     fn pass_time(&mut self, at: Moment) {
@@ -205,6 +254,7 @@ impl World {
                 self.promote(conduct);
             }
             Coming::Process(id, run, deed) => self.deed(&id, run, deed),
+            Coming::Cloud(turn) => self.turn(turn),
         }
     }
 
@@ -220,7 +270,7 @@ impl World {
         self.log(format!("promote v{generation} {conduct:?}"));
     }
 
-    fn settings() -> Settings {
+    fn settings(&self) -> Settings {
         Settings {
             tiers: None,
             overrides: BTreeMap::new(),
@@ -228,19 +278,20 @@ impl World {
             poll_interval: Duration::from_secs(10),
             keep: 3,
             disk_bytes_max: 1 << 40,
+            lifecycle: self.cloud.as_ref().map(|_| cloud::settings()).unwrap_or_default(),
             seed: 7,
         }
     }
 
     fn start_agent(&mut self) {
-        if self.agent.is_some() {
+        if self.agent.is_some() || self.is_gone() {
             return;
         }
         let lost_ledger = self.faults && self.dice.one_in(40);
         if lost_ledger {
             self.ledger = Ledger::default();
         }
-        self.agent = Some(Controller::new(Self::settings(), self.ledger.clone()));
+        self.agent = Some(Controller::new(self.settings(), self.ledger.clone()));
         self.watcher.remember(&self.ledger);
         self.log(format!("agent starts{}", if lost_ledger { " without its ledger" } else { "" }));
         let found: Vec<_> = self.processes.iter().map(|(id, process)| found(id, process)).collect();
@@ -250,6 +301,9 @@ impl World {
         }
         let on_disk = self.on_disk();
         self.step(Event::Begun { found, on_disk, same_boot: true });
+        if self.cloud.is_some() {
+            self.sees();
+        }
     }
 
     fn on_disk(&self) -> Vec<OnDisk> {
@@ -319,6 +373,7 @@ fn describe(event: &Event) -> String {
         Event::Tick | Event::LedgerSaved(Ok(())) | Event::OnDisk(_) => String::new(),
         Event::Process { news: News::Probed(Ok(())) | News::Answered { .. }, .. } => String::new(),
         Event::Channel(_) => String::new(),
+        Event::Fleet(FleetAnswer::Membership(Ok(Some(said)))) => format!("state {}", said.state),
         Event::Fetched { target, outcome: FetchOutcome::Ready(_) } => format!("fetched {target}"),
         Event::Process { id, run, news } => format!("{id}/{run} {news:?}"),
         Event::Begun { found, .. } => format!("begun with {} processes", found.len()),

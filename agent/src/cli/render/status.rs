@@ -2,9 +2,12 @@
 //! then the tiers, the processes and what happened. A failing state ends with the command to type
 //! next.
 
+use std::time::Duration;
+
+use groundcrew_core::lifecycle::drain::Step;
 use groundcrew_core::status::{
-    EventLevel, EventStatus, ProcessState, ProcessStatus, ReleaseStatus, State, StatusDocument,
-    TierStatus,
+    EventLevel, EventStatus, LifecycleStatus, ProcessState, ProcessStatus, ReleaseStatus, State,
+    StatusDocument, TierStatus,
 };
 use groundcrew_core::time::Wall;
 
@@ -14,6 +17,9 @@ use super::{Style, Tone};
 
 /// Events shown; `--json` has them all.
 const EVENTS_SHOWN: usize = 10;
+
+/// Steps of a drain shown, the last ones; `--json` has them all.
+const STEPS_SHOWN: usize = 20;
 
 /// What to type when something fails and the document names nothing better.
 const NEXT: &str = "groundcrew logs --since 10m";
@@ -29,6 +35,12 @@ pub fn render(document: &StatusDocument, style: Style) -> String {
     if !document.tiers.is_empty() {
         text.push('\n');
         text.push_str(&tiers(&document.tiers, now, style));
+    }
+    let drain = document.lifecycle.as_ref().and_then(|lifecycle| lifecycle.drain.as_ref());
+    if let Some(drain) = drain {
+        text.push_str("\nDRAIN\n");
+        let first = drain.steps.len().saturating_sub(STEPS_SHOWN);
+        text.extend(drain.steps[first..].iter().map(step));
     }
     let processes: Vec<_> = document.tiers.iter().flat_map(|tier| &tier.processes).collect();
     if !processes.is_empty() {
@@ -74,6 +86,7 @@ fn facts(document: &StatusDocument) -> Vec<(&'static str, String)> {
         None => ("Host", document.host.name.clone()),
     };
     facts.push(host);
+    facts.extend(document.lifecycle.as_ref().into_iter().flat_map(|seen| lifecycle(seen, now)));
     facts.push(("Release", release(document)));
     facts.extend(document.rollout.as_ref().map(|rollout| {
         let colon = if rollout.detail.is_empty() { "" } else { ": " };
@@ -111,6 +124,52 @@ fn facts(document: &StatusDocument) -> Vec<(&'static str, String)> {
         facts.push(("Disk", format!("releases {releases}, logs {logs}")));
     }
     facts
+}
+
+/// The host's place in its group.
+fn lifecycle(seen: &LifecycleStatus, now: Wall) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let state = seen.state.as_deref().or(seen.target.as_deref());
+    if let Some(state) = state {
+        let group = seen.group.as_deref().unwrap_or("an Auto Scaling group");
+        let heads = seen.target.as_deref().filter(|target| *target != state);
+        let heads = heads.map_or_else(String::new, |target| format!(", on its way to {target}"));
+        facts.push(("Group", format!("{group}: {state}{heads}")));
+    }
+    for notice in &seen.notices {
+        let left = notice.deadline.map_or_else(String::new, |by| {
+            if by > now { format!("; {} left", age(now, by)) } else { "; its time is up".into() }
+        });
+        facts.push(("Leaving", format!("{}, {}{left}", notice.text, ago(notice.at, now))));
+    }
+    if let Some(drain) = &seen.drain {
+        let cut = drain.cut;
+        let sentence = match drain.ended {
+            Some(ended) => format!("took {}, {cut} requests cut", age(drain.since, ended)),
+            None => format!("for {}, {cut} requests cut", age(drain.since, now)),
+        };
+        facts.push(("Drain", sentence));
+    }
+    for hook in &seen.hooks {
+        let sentence = match (hook.result, &hook.reason) {
+            (Some(result), Some(reason)) if hook.confirmed => {
+                format!("{} completed with {result}: {reason}", hook.name)
+            }
+            (Some(result), _) => format!("{} is being completed with {result}", hook.name),
+            _ => format!("{} holds the instance; {} heartbeats", hook.name, seen.heartbeats),
+        };
+        facts.push(("Hook", sentence));
+    }
+    facts.extend(seen.metadata_error.clone().map(|error| ("Metadata", error)));
+    facts.extend(seen.api_error.clone().map(|error| ("AWS", error)));
+    facts
+}
+
+/// A line of a drain's record.
+#[must_use]
+pub fn step(step: &Step) -> String {
+    let after = format!("+{}", groundcrew_core::time::text(Duration::from_millis(step.after_ms)));
+    format!("  {after:>7}  {}\n", clean(&step.text))
 }
 
 /// What runs beside what should.

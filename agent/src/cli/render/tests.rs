@@ -6,6 +6,8 @@ use groundcrew_core::types::Digest;
 
 use super::{Style, releases, status};
 
+mod leaving;
+
 const NOW: Wall = Wall(1_787_311_447_000); // Fri 2026-08-21 11:24:07 UTC
 const PLAIN: Style = Style { width: usize::MAX, colour: false };
 
@@ -96,6 +98,7 @@ fn serving() -> StatusDocument {
         rollout: None,
         reason: None,
         next: None,
+        lifecycle: None,
         tiers: vec![
             TierStatus {
                 errors_per_minute: 1,

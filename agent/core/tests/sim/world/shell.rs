@@ -22,7 +22,7 @@ impl World {
             Effect::Start { id, run, release, plan } => self.start(id, run, release, *plan),
             Effect::Probe { id, run, .. } => self.probe(&id, run),
             Effect::Accept { id, run } => self.accept(&id, run),
-            Effect::Bleed { id, run, within } => self.bleed(&id, run, within),
+            Effect::Bleed { id, run, within, .. } => self.bleed(&id, run, within),
             Effect::Terminate { id, run } => {
                 let after = self.dice.between(1, 300);
                 let stubborn = self.faults && self.dice.one_in(10);
@@ -40,11 +40,19 @@ impl World {
             }
             Effect::Tell(told) => {
                 self.counts.cutovers += u64::from(told.text.contains("its rollout began"));
+                self.counts.drains += u64::from(told.text.starts_with("everything has ended"));
                 self.counts.rollbacks += u64::from(told.text.contains("rolled back"));
                 self.log(format!("  # {}", told.text));
             }
             Effect::Forget(_) | Effect::CloseSocket { .. } => {}
-            Effect::Exit => self.agent = None,
+            Effect::Fleet(call) => self.fleet(call),
+            Effect::Exit => {
+                assert!(self.processes.is_empty(), "left behind\n{}", self.tail());
+                self.agent = None;
+                // It was a restart.
+                let after = self.dice.between(50, 5000);
+                self.come(after, Coming::AgentStarts);
+            }
         }
     }
 
@@ -193,7 +201,7 @@ impl World {
             Deed::BleedEnds => {}
             Deed::Answer if state == HandoffState::Accepting => {
                 let errors = if process.conduct == Conduct::Errs { 20 } else { 0 };
-                self.tell_agent(id, run, News::Answered { requests: 100, errors });
+                self.tell_agent(id, run, News::Answered { requests: 100, errors, in_flight: 1 });
                 self.come(5000, Coming::Process(id.clone(), run, Deed::Answer));
             }
             Deed::Answer => {}

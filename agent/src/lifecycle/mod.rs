@@ -1,0 +1,209 @@
+//! The host's place in EC2: watches the instance's metadata, and carries what the core has to say
+//! to Auto Scaling and the load balancers. Decides nothing.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use groundcrew_core::event::Event;
+use groundcrew_core::lifecycle::fleet::{
+    CallError, CallErrorKind, FleetAnswer, FleetCall, Membership,
+};
+use groundcrew_core::limits;
+use tokio::sync::{OnceCell, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::autoscaling::Member;
+use crate::aws::fleet::FleetClients;
+use crate::aws::imds::{self, Imds};
+use crate::errors::chain;
+
+mod detect;
+mod known;
+mod read;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use watch::{InstanceIds, Pace, Watch};
+
+/// The watch over the instance's metadata, and the calls. Ends with its
+/// [`shutdown`](Self::shutdown) or its drop.
+pub struct Lifecycle {
+    /// `None`: this host is no EC2 instance.
+    imds: Option<Arc<Imds>>,
+    instance: InstanceIds,
+    clients: OnceCell<FleetClients>,
+    cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Lifecycle {
+    /// Begins to watch, when this is an EC2 instance: `enabled` says so, or else the environment
+    /// and the machine do. What is new about the metadata goes to `events`.
+    #[must_use]
+    pub fn open(
+        enabled: Option<bool>,
+        events: mpsc::Sender<Event>,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let signs = detect::Signs {
+            forced: enabled,
+            disabled: imds::is_disabled(),
+            endpoint: imds::endpoint_override().is_some(),
+        };
+        let enabled = detect::is_instance(signs, Utf8Path::new("/sys"));
+        Self::with(enabled.then(Imds::open), events, cancel, Pace::USUAL)
+    }
+
+    fn with(
+        imds: Option<Imds>,
+        events: mpsc::Sender<Event>,
+        cancel: &CancellationToken,
+        pace: Pace,
+    ) -> Self {
+        let (imds, cancel) = (imds.map(Arc::new), cancel.child_token());
+        let instance = InstanceIds::default();
+        let mut tasks = JoinSet::new();
+        if let Some(imds) = &imds {
+            let watch = Watch::new(Arc::clone(imds), Arc::clone(&instance), events, pace);
+            tasks.spawn(watch.run(cancel.clone()));
+        }
+        Self { imds, instance, clients: OnceCell::new(), cancel, tasks }
+    }
+
+    /// Whether this host is an EC2 instance.
+    #[must_use]
+    pub fn enabled(&self) -> bool {
+        self.imds.is_some()
+    }
+
+    /// The instance's id, once the metadata has said it.
+    #[must_use]
+    pub fn instance_id(&self) -> Option<String> {
+        self.instance.borrow().clone()
+    }
+
+    /// Makes a call. The answer comes within [`limits::FLEET_CALL_WITHIN`].
+    pub async fn call(&self, call: FleetCall) -> FleetAnswer {
+        match call {
+            FleetCall::Ask => FleetAnswer::Membership(in_time(Box::pin(self.ask())).await),
+            FleetCall::Heartbeat { group, hook } => {
+                let outcome = in_time(async {
+                    let (clients, instance) = self.ready().await?;
+                    clients.autoscaling.record_heartbeat(&group, &hook, &instance).await
+                });
+                FleetAnswer::Beaten { outcome: outcome.await, hook }
+            }
+            FleetCall::Complete { group, hook, result } => {
+                let outcome = in_time(async {
+                    let (clients, instance) = self.ready().await?;
+                    clients.autoscaling.complete_action(&group, &hook, &instance, result).await
+                });
+                FleetAnswer::Completed { outcome: outcome.await, hook }
+            }
+            FleetCall::Deregister(target_groups) => {
+                let outcome = in_time(async {
+                    let (clients, instance) = self.ready().await?;
+                    clients.balancing.deregister(&target_groups, &instance).await
+                });
+                FleetAnswer::Deregistered(outcome.await)
+            }
+            FleetCall::Register(target_groups) => {
+                let outcome = in_time(async {
+                    let (clients, instance) = self.ready().await?;
+                    clients.balancing.register(&target_groups, &instance).await
+                });
+                FleetAnswer::Registered(outcome.await)
+            }
+        }
+    }
+
+    /// Asks the group to put the instance on standby, without a replacement. The group's name.
+    pub async fn standby(&self) -> Result<String, CallError> {
+        in_time(async {
+            let (clients, instance, member) = self.membership().await?;
+            if !matches!(member.state.as_str(), "Standby" | "EnteringStandby") {
+                clients.autoscaling.enter_standby(&member.group, &instance, true).await?;
+            }
+            Ok(member.group)
+        })
+        .await
+    }
+
+    /// Asks the group to put the instance back into service. The group's name.
+    pub async fn exit_standby(&self) -> Result<String, CallError> {
+        in_time(async {
+            let (clients, instance, member) = self.membership().await?;
+            if member.state != "InService" && !member.state.starts_with("Pending") {
+                clients.autoscaling.exit_standby(&member.group, &instance).await?;
+            }
+            Ok(member.group)
+        })
+        .await
+    }
+
+    /// Ends the watch, and waits until it has.
+    pub async fn shutdown(mut self) {
+        self.cancel.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn ask(&self) -> Result<Option<Box<Membership>>, CallError> {
+        let (clients, instance) = self.ready().await?;
+        let autoscaling = &clients.autoscaling;
+        let Some(Member { group, state }) = autoscaling.describe_instance(&instance).await? else {
+            return Ok(None);
+        };
+        let (hooks, target_groups) = tokio::try_join!(
+            autoscaling.describe_lifecycle_hooks(&group),
+            autoscaling.target_group_arns(&group),
+        )?;
+        Ok(Some(Box::new(Membership { group, state, hooks, target_groups })))
+    }
+
+    async fn membership(&self) -> Result<(&FleetClients, String, Member), CallError> {
+        let (clients, instance) = self.ready().await?;
+        let member = clients.autoscaling.describe_instance(&instance).await?.ok_or_else(|| {
+            let text = format!("{instance} is in no Auto Scaling group");
+            CallError { kind: CallErrorKind::Gone, text }
+        })?;
+        Ok((clients, instance, member))
+    }
+
+    /// The clients, and whom they speak for.
+    async fn ready(&self) -> Result<(&FleetClients, String), CallError> {
+        let instance = self.instance().await?;
+        let clients = self.clients.get_or_try_init(|| Box::pin(FleetClients::connect())).await?;
+        Ok((clients, instance))
+    }
+
+    async fn instance(&self) -> Result<String, CallError> {
+        if let Some(id) = self.instance_id() {
+            return Ok(id);
+        }
+        let Some(imds) = &self.imds else {
+            let text = "this host is no EC2 instance".to_owned();
+            return Err(CallError { kind: CallErrorKind::Denied, text });
+        };
+        let text = imds.get(watch::INSTANCE_ID).await.map_err(|error| {
+            passing(format!("the instance's id is not known: {}", chain(&error)))
+        })?;
+        text.as_deref()
+            .and_then(read::instance_id)
+            .ok_or_else(|| passing("the instance's id is not known: the metadata has none"))
+    }
+}
+
+/// The answer, or that there is none by the time the core gives up.
+async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let within = limits::FLEET_CALL_WITHIN;
+    tokio::time::timeout(within, call).await.unwrap_or_else(|_| {
+        Err(passing(format!("AWS did not answer within {} s", within.as_secs())))
+    })
+}
+
+fn passing(text: impl Into<String>) -> CallError {
+    CallError { kind: CallErrorKind::Passing, text: text.into() }
+}
