@@ -1,18 +1,15 @@
 // Runs as root in the virtual machine of tests/vm/run. What counts is printed after an `@`.
 
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import http from 'node:http';
-import { promisify } from 'node:util';
 
-const run = promisify(execFile);
-const GROUNDCREW = '/usr/local/bin/groundcrew';
+import {
+  GROUNDCREW, PORT, SOURCE, TIERS, UNIT, failed, get, link, load, pids, processOf, read, run,
+  runAll, show, sleep, status, tier, settled as settledWithin, until as untilWithin,
+} from './host.mjs';
+
 const NODE = '/opt/test/node';
-const SOURCE = 'file:///srv/source';
-const UNIT = 'groundcrew.service';
-const TIERS = 'groundcrew-tiers.service';
-const PORT = 8080;
 const PIDS_MAX = 64;
 const MEMORY_MAX_MIB = 160; // a Node without anything takes a third
 // Software emulation is some twenty times slower than the machine below.
@@ -22,8 +19,8 @@ const DAY_S = 86_400;
 const WATCHDOG_S = 20;
 
 const say = (text) => console.log(`@ ${text}`);
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const read = (file) => fs.readFileSync(file, 'utf8');
+const until = (what, check) => untilWithin(what, WITHIN_MS, check);
+const settled = (version) => settledWithin(version, WITHIN_MS);
 
 // ---- The host ----------------------------------------------------------------------------------
 
@@ -82,41 +79,6 @@ async function promote(version) {
   await run(GROUNDCREW, ['publish', tree, ...options]);
 }
 
-async function status() {
-  const { stdout } = await run(GROUNDCREW, ['status', '--json']).catch((error) => error);
-  return JSON.parse(stdout);
-}
-
-const get = (path) => new Promise((resolve, reject) => {
-  const request = http.get({ host: '127.0.0.1', port: PORT, path, agent: false }, (response) => {
-    let body = '';
-    response.on('data', (data) => { body += data; });
-    response.on('end', () => resolve({ status: response.statusCode, body }));
-  });
-  request.on('error', reject);
-});
-
-async function until(what, check) {
-  const started = process.hrtime.bigint(); // the wall clock jumps in here
-  for (;;) {
-    const last = await check().catch((error) => error);
-    if (last === true) return;
-    if (Number(process.hrtime.bigint() - started) / 1e6 > WITHIN_MS) {
-      throw new Error(`waited in vain until ${what}; last: ${last && (last.stack || last)}`);
-    }
-    await sleep(200);
-  }
-}
-
-const settled = (version) => until(`${version} is settled`, async () => {
-  const now = await status();
-  const good = now.state === 'serving' && now.release.version === version && !now.rollout;
-  return good || JSON.stringify(now);
-});
-
-const tier = async (name) => (await status()).tiers.find((one) => one.name === name);
-const processOf = async (name) => (await tier(name)).processes[0];
-
 // The group of a process, read from the kernel.
 async function groupOf(name) {
   const { pid } = await processOf(name);
@@ -124,40 +86,9 @@ async function groupOf(name) {
   return `/sys/fs/cgroup${group}`;
 }
 
-const pids = ({ tiers }) => tiers.map(({ processes }) => processes[0].pid);
-const show = (name) => execFileSync('systemctl', ['show', '--value', '-p', name, UNIT],
-  { encoding: 'utf8' }).trim();
-
-function link(path) {
-  try {
-    return fs.readlinkSync(path);
-  } catch {
-    return ''; // closed in between
-  }
-}
-
 const socketOf = (pid) => link(`/proc/${pid}/fd/3`);
 const pgrep = (...args) => spawnSync('pgrep', args, { encoding: 'utf8' }).stdout;
 const number = (text, key) => Number(new RegExp(`^${key} (\\d+)$`, 'm').exec(text)[1]);
-
-// Requests one after the other, for as long as something goes on.
-function load() {
-  const counts = { sent: 0, failed: [] };
-  let going = true;
-  const done = (async () => {
-    while (going) {
-      counts.sent++;
-      const answer = await get(`/?id=${counts.sent}`).catch((error) => ({ status: error.code }));
-      if (answer.status !== 200) counts.failed.push(answer.status);
-    }
-  })();
-  return async () => {
-    going = false;
-    await done;
-    assert.deepEqual(counts.failed, [], 'no request fails');
-    return counts.sent;
-  };
-}
 
 // ---- The tests ---------------------------------------------------------------------------------
 
@@ -239,11 +170,16 @@ const tests = {
   async 'systemctl stop drains, and leaves no process and no group'() {
     execFileSync('systemctl', ['stop', UNIT]);
     assert.equal(pgrep('-f', '(web|hog|bomb)[.]js'), '');
-    execFileSync('systemctl', ['stop', TIERS]);
-    assert.equal(fs.existsSync(`/sys/fs/cgroup/system.slice/${TIERS}`), false);
+    await until('nobody needs the group', async () => (
+      !fs.existsSync(`/sys/fs/cgroup/system.slice/${TIERS}`)));
     assert.equal(show('Result'), 'success');
   },
 };
+
+function dropIn(unit, name, text) {
+  fs.mkdirSync(`/etc/systemd/system/${unit}.d`, { recursive: true });
+  fs.writeFileSync(`/etc/systemd/system/${unit}.d/${name}.conf`, text);
+}
 
 function install() {
   fs.mkdirSync('/usr/local/bin', { recursive: true });
@@ -253,9 +189,9 @@ function install() {
   }
   fs.mkdirSync('/etc/groundcrew', { recursive: true });
   fs.writeFileSync('/etc/groundcrew/groundcrew.toml', HOST);
-  fs.mkdirSync(`/etc/systemd/system/${UNIT}.d`);
-  const watchdog = `[Service]\nWatchdogSec=${WATCHDOG_S}s\n`;
-  fs.writeFileSync(`/etc/systemd/system/${UNIT}.d/watchdog.conf`, watchdog);
+  dropIn(UNIT, 'watchdog', `[Service]\nWatchdogSec=${WATCHDOG_S}s\n`);
+  // The machine has no modules of the kernel; tests/container has the guard.
+  dropIn(TIERS, 'no-imds-guard', '[Service]\nExecStartPre=\nExecReload=\nExecStopPost=\n');
   execFileSync('systemctl', ['daemon-reload']);
 }
 
@@ -267,19 +203,8 @@ async function main() {
   // Its start waits for the agent to have looked around, and for the tiers' unit.
   execFileSync('systemctl', ['start', UNIT]);
   await settled('v1');
-  for (const [name, test] of Object.entries(tests)) {
-    const started = process.hrtime.bigint();
-    await test();
-    say(`ok ${name} (${Number((process.hrtime.bigint() - started) / 1_000_000_000n)} s)`);
-  }
+  await runAll(tests, say);
   say('all passed');
 }
 
-main().catch((error) => {
-  say(`FAILED: ${error.stack}`);
-  try {
-    const journal = execFileSync('journalctl', ['-u', UNIT, '-n', '40', '--no-pager', '-o', 'cat']);
-    console.log(String(journal));
-  } catch { /* without a journal the console has to do */ }
-  process.exitCode = 1;
-});
+main().catch((error) => failed(error, say));

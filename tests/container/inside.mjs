@@ -1,0 +1,191 @@
+// Runs as root in the container of tests/container/run, once at each of its two boots. What counts
+// is printed after an `@`.
+
+import assert from 'node:assert/strict';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import http from 'node:http';
+
+import {
+  TIERS, UNIT, failed, get, link, load, pids, read, run, runAll, show, status, systemctl,
+  settled as settledWithin, until as untilWithin,
+} from './host.mjs';
+
+const WITHIN_MS = 30_000;
+const IMDS = '169.254.169.254';
+const NEIGHBOUR = '169.254.169.123'; // the time, on EC2
+// Says that this is the second boot.
+const BOOTED = '/var/lib/groundcrew-container-test';
+const SCORE_MAX = 4.0;
+
+const say = (text) => console.log(`@ ${text}`);
+const until = (what, check) => untilWithin(what, WITHIN_MS, check);
+const settled = (version) => settledWithin(version, WITHIN_MS);
+
+const ASK = `require('http').get(process.argv[1], { timeout: 5000 }, (answer) => {
+  answer.resume();
+  console.log(answer.statusCode);
+}).on('timeout', function () { this.destroy({ code: 'timeout' }); })
+  .on('error', ({ code }) => console.log(code));`;
+// What the tiers' user gets from an address: a status, or why there is none.
+async function askAsApp(address) {
+  const user = ['--reuid=app', '--regid=app', '--clear-groups'];
+  return (await run('setpriv', [...user, 'node', '-e', ASK, `http://${address}/`])).stdout.trim();
+}
+
+// What stands in for the instance's metadata, and for what is beside it.
+async function listenAt(address) {
+  execFileSync('ip', ['address', 'add', `${address}/32`, 'dev', 'lo']);
+  const server = http.createServer((_, response) => response.end('here'));
+  await new Promise((resolve) => server.listen(80, address, resolve));
+  server.unref();
+}
+
+// What runs and listens, as the kernel has it.
+async function running() {
+  const now = pids(await status());
+  return { pids: now, socket: link(`/proc/${now[0]}/fd/3`) };
+}
+
+// `how` ends the agent or replaces it, under load; the same processes serve on.
+async function goesOn(how) {
+  const stop = load();
+  const before = await running();
+  await how();
+  await settled('v1');
+  assert.deepEqual(await running(), before);
+  const main = show('MainPID');
+  const held = fs.readdirSync(`/proc/${main}/fd`).map((fd) => link(`/proc/${main}/fd/${fd}`));
+  assert.ok(held.includes(before.socket), `${held} has ${before.socket}`);
+  say(`  ${await stop()} requests meanwhile, 0 failed`);
+}
+
+const restarted = (times) => until(`systemd started it again`, async () => (
+  show('NRestarts') === String(times) && show('ActiveState') === 'active') || show('NRestarts'));
+
+// ---- The first boot ----------------------------------------------------------------------------
+
+const first = {
+  async 'boots until the app serves, without anybody doing anything'() {
+    await until('the unit is up', async () => show('ActiveState') === 'active');
+    await settled('v1');
+    assert.equal((await get('/')).status, 200);
+    assert.equal((await get('/ready', '127.0.0.1', 9180)).status, 200);
+    assert.match(show('StatusText'), /^serving v1: web 2\/2$/);
+    assert.equal(show('NRestarts'), '0');
+    const began = systemctl('show', '--value', '-p', 'UserspaceTimestampMonotonic');
+    const took = Number(show('ActiveEnterTimestampMonotonic')) - Number(began);
+    say(`  the agent was up ${(took / 1e6).toFixed(1)} s after systemd`);
+  },
+
+  async 'systemd has no complaint about the units, and a good opinion of the agent\'s'() {
+    const verified = spawnSync('systemd-analyze', ['verify', '--man=no', UNIT, TIERS]);
+    assert.equal(String(verified.stderr) + String(verified.stdout), '');
+    assert.equal(verified.status, 0);
+    const security = spawnSync('systemd-analyze', ['security', '--no-pager', UNIT]);
+    const score = Number(/Overall exposure level for .*: ([\d.]+)/.exec(security.stdout)[1]);
+    assert.ok(score <= SCORE_MAX, String(security.stdout));
+    say(`  exposure ${score}`);
+  },
+
+  async 'a tier runs as its user, without rights, in a file system it cannot write'() {
+    for (const pid of (await running()).pids) {
+      const all = read(`/proc/${pid}/status`);
+      const has = (name) => new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(all)[1];
+      const uid = execFileSync('id', ['-u', 'app'], { encoding: 'utf8' }).trim();
+      assert.deepEqual(has('Uid').split('\t'), [uid, uid, uid, uid]);
+      for (const set of ['CapEff', 'CapPrm', 'CapAmb', 'CapInh']) {
+        assert.equal(BigInt(`0x${has(set)}`), 0n, set);
+      }
+      assert.equal(has('NoNewPrivs'), '1');
+      assert.equal(has('Seccomp'), '2');
+      assert.equal(has('SigBlk'), '0000000000000000');
+      assert.match(read(`/proc/${pid}/cgroup`), new RegExp(`^0::/system.slice/${TIERS}/.*web`, 'm'));
+      const touch = (file) => spawnSync('nsenter', ['-t', pid, '-m', 'touch', file]).status === 0;
+      for (const file of ['/srv/x', '/etc/x', '/usr/x', '/root/x', '/var/lib/x']) {
+        assert.equal(touch(file), false, file);
+      }
+      for (const file of ['/tmp/x', '/var/tmp/x', '/var/lib/groundcrew/home/app/x']) {
+        assert.equal(touch(file), true, file);
+      }
+      assert.equal(fs.existsSync('/tmp/x'), false, 'it has a /tmp of its own');
+    }
+  },
+
+  async 'only root reaches the metadata, and everybody what is beside it'() {
+    await listenAt(IMDS);
+    await listenAt(NEIGHBOUR);
+    assert.equal((await get('/', IMDS, 80)).status, 200);
+    assert.equal(await askAsApp(NEIGHBOUR), '200');
+    assert.equal(await askAsApp(IMDS), 'ECONNREFUSED');
+    // An exception, and the way back.
+    execFileSync('nft', ['add element inet groundcrew may_ask { "app" }']);
+    assert.equal(await askAsApp(IMDS), '200');
+    systemctl('reload', TIERS);
+    assert.equal(await askAsApp(IMDS), 'ECONNREFUSED');
+  },
+
+  async 'the agent is killed, and nobody notices'() {
+    await goesOn(async () => {
+      systemctl('kill', '--kill-who=main', '--signal=KILL', UNIT);
+      await restarted(1);
+    });
+    assert.equal(await askAsApp(IMDS), 'ECONNREFUSED');
+  },
+
+  async 'the agent hangs, the watchdog kills it, and nobody notices'() {
+    await goesOn(async () => {
+      systemctl('kill', '--kill-who=main', '--signal=STOP', UNIT);
+      await restarted(2);
+    });
+    // Still the /tmp they had.
+    assert.ok(fs.existsSync(`/proc/${(await running()).pids[0]}/root/tmp/x`));
+  },
+
+  async 'the host reboots'() {
+    fs.writeFileSync(BOOTED, '');
+    systemctl('--no-block', 'reboot');
+  },
+};
+
+// ---- The second boot ---------------------------------------------------------------------------
+
+const second = {
+  async 'it has booted again until the app serves'() {
+    await first['boots until the app serves, without anybody doing anything']();
+  },
+
+  async 'systemctl stop drains, and leaves no process, no group and no rule'() {
+    systemctl('stop', UNIT);
+    assert.equal(show('Result'), 'success');
+    assert.equal(spawnSync('pgrep', ['-f', 'web[.]js']).status, 1);
+    assert.match(read('/proc/net/tcp') + read('/proc/net/tcp6'), /^(?!.*:1F90 .* 0A )/);
+    await until('nobody needs the tiers\' unit', async () => (
+      systemctl('show', '--value', '-p', 'ActiveState', TIERS).trim() === 'inactive'));
+    assert.equal(fs.existsSync(`/sys/fs/cgroup/system.slice/${TIERS}`), false);
+    assert.equal(String(execFileSync('nft', ['list', 'tables'])), '');
+  },
+
+  async 'and starts again'() {
+    systemctl('start', UNIT);
+    await settled('v1');
+    systemctl('stop', TIERS);
+    assert.equal(show('ActiveState'), 'inactive');
+  },
+};
+
+async function main() {
+  execFileSync('ip', ['link', 'set', 'lo', 'up']);
+  if (!fs.existsSync(BOOTED)) {
+    await runAll(first, say);
+    return;
+  }
+  await runAll(second, say);
+  say('all passed');
+  systemctl('--no-block', 'poweroff');
+}
+
+main().catch((error) => {
+  failed(error, say);
+  spawn('systemctl', ['--force', 'poweroff']);
+});
