@@ -7,11 +7,12 @@ import fs from 'node:fs';
 import http from 'node:http';
 
 import {
-  TIERS, UNIT, failed, get, link, load, pids, read, run, runAll, show, status, systemctl,
+  GROUNDCREW, TIERS, UNIT, failed, get, journal, link, load, pids, read, run, runAll, show, status, systemctl,
   settled as settledWithin, until as untilWithin,
 } from './host.mjs';
 
 const WITHIN_MS = 30_000;
+const CONFIG = '/etc/groundcrew/groundcrew.toml';
 const IMDS = '169.254.169.254';
 const NEIGHBOUR = '169.254.169.123'; // the time, on EC2
 // Says that this is the second boot.
@@ -41,6 +42,20 @@ async function listenAt(address) {
   server.unref();
 }
 
+// As a package would: another file in the place of the one that runs.
+function install(bytes) {
+  fs.writeFileSync(`${GROUNDCREW}.new`, bytes, { mode: 0o755 });
+  fs.renameSync(`${GROUNDCREW}.new`, GROUNDCREW);
+}
+
+// Beside the load, unlike `systemctl`.
+const reload = () => run('systemctl', ['reload', UNIT]);
+
+function override(name, text) {
+  fs.writeFileSync(`/etc/systemd/system/${UNIT}.d/${name}.conf`, text);
+  systemctl('daemon-reload');
+}
+
 // What runs and listens, as the kernel has it.
 async function running() {
   const now = pids(await status());
@@ -49,7 +64,7 @@ async function running() {
 
 // `how` ends the agent or replaces it, under load; the same processes serve on.
 async function goesOn(how) {
-  const stop = load();
+  const stop = load(4);
   const before = await running();
   await how();
   await settled('v1');
@@ -70,7 +85,7 @@ const first = {
     await until('the unit is up', async () => show('ActiveState') === 'active');
     await settled('v1');
     assert.equal((await get('/')).status, 200);
-    assert.equal((await get('/ready', '127.0.0.1', 9180)).status, 200);
+    assert.equal((await get('/ready', { port: 9180 })).status, 200);
     assert.match(show('StatusText'), /^serving v1: web 2\/2$/);
     assert.equal(show('NRestarts'), '0');
     const began = systemctl('show', '--value', '-p', 'UserspaceTimestampMonotonic');
@@ -100,7 +115,8 @@ const first = {
       assert.equal(has('NoNewPrivs'), '1');
       assert.equal(has('Seccomp'), '2');
       assert.equal(has('SigBlk'), '0000000000000000');
-      assert.match(read(`/proc/${pid}/cgroup`), new RegExp(`^0::/system.slice/${TIERS}/.*web`, 'm'));
+      const group = new RegExp(`^0::/system.slice/${TIERS}/.*web`, 'm');
+      assert.match(read(`/proc/${pid}/cgroup`), group);
       const touch = (file) => spawnSync('nsenter', ['-t', pid, '-m', 'touch', file]).status === 0;
       for (const file of ['/srv/x', '/etc/x', '/usr/x', '/root/x', '/var/lib/x']) {
         assert.equal(touch(file), false, file);
@@ -115,7 +131,7 @@ const first = {
   async 'only root reaches the metadata, and everybody what is beside it'() {
     await listenAt(IMDS);
     await listenAt(NEIGHBOUR);
-    assert.equal((await get('/', IMDS, 80)).status, 200);
+    assert.equal((await get('/', { host: IMDS, port: 80 })).status, 200);
     assert.equal(await askAsApp(NEIGHBOUR), '200');
     assert.equal(await askAsApp(IMDS), 'ECONNREFUSED');
     // An exception, and the way back.
@@ -140,6 +156,70 @@ const first = {
     });
     // Still the /tmp they had.
     assert.ok(fs.existsSync(`/proc/${(await running()).pids[0]}/root/tmp/x`));
+  },
+
+  async 'a reload goes on as another binary, in place'() {
+    const before = { main: show('MainPID'), restarts: show('NRestarts') };
+    const file = fs.statSync(GROUNDCREW);
+    await goesOn(async () => {
+      // Another file, and other bytes in it.
+      install(Buffer.concat([read(GROUNDCREW, null), Buffer.from('another build')]));
+      const started = Date.now();
+      await reload();
+      say(`  systemctl reload took ${Date.now() - started} ms`);
+      // Synchronous: the new one is there and knows what runs.
+      assert.equal(show('ActiveState'), 'active');
+      assert.equal((await get('/ready', { port: 9180 })).status, 200);
+    });
+    assert.deepEqual({ main: show('MainPID'), restarts: show('NRestarts') }, before);
+    const now = fs.statSync(`/proc/${before.main}/exe`);
+    assert.equal(now.ino, fs.statSync(GROUNDCREW).ino);
+    assert.notEqual(now.ino, file.ino);
+    assert.equal(now.size, file.size + 13);
+  },
+
+  async 'again and again, while a release takes over'() {
+    const before = show('MainPID');
+    const stop = load(4);
+    await run(GROUNDCREW, ['restart', 'web']);
+    for (let i = 0; i < 5; i++) await reload();
+    await settled('v1');
+    assert.equal(show('MainPID'), before);
+    // Still fed, and still listened to.
+    assert.match(show('StatusText'), /^serving v1: web 2\/2$/);
+    say(`  ${await stop()} requests meanwhile, 0 failed`);
+  },
+
+  async 'a reload to what does not work is refused, and the agent goes on'() {
+    const before = { main: show('MainPID'), restarts: show('NRestarts') };
+    const good = read(GROUNDCREW, null);
+    const config = read(CONFIG);
+    const refused = async (reason) => {
+      await assert.rejects(reload(), /Job for groundcrew.service failed/);
+      assert.match(journal('-u', UNIT, '-n', '5', '-o', 'cat'), reason);
+      assert.deepEqual({ main: show('MainPID'), restarts: show('NRestarts') }, before);
+      assert.equal(show('ActiveState'), 'active');
+    };
+    await goesOn(async () => {
+      fs.writeFileSync(CONFIG, config.replace('interval', 'intervall'));
+      await refused(/the agent goes on as it is: .*intervall/);
+      fs.writeFileSync(CONFIG, config);
+      // What the unit calls has to be the good one, so that it can ask.
+      override('reload', `[Service]\nExecReload=\nExecReload=/run/good reload\n`);
+      fs.writeFileSync('/run/good', good, { mode: 0o755 });
+      install(good.subarray(0, good.length / 2));
+      await refused(/the agent goes on as it is: \/usr\/local\/bin\/groundcrew cannot/);
+      install('#!/bin/sh\nexec sleep 60\n');
+      await refused(/the agent goes on as it is: .* did not check its configuration in time/);
+      // It passes its trial, and is not there when it is needed.
+      fs.copyFileSync('/bin/sh', '/var/lib/groundcrew/sh');
+      install('#!/var/lib/groundcrew/sh\nrm /var/lib/groundcrew/sh\n');
+      await refused(/the agent goes on as it is: .*groundcrew cannot be run: /);
+      install(good);
+      fs.rmSync(`/etc/systemd/system/${UNIT}.d/reload.conf`);
+      systemctl('daemon-reload');
+    });
+    await goesOn(reload);
   },
 
   async 'the host reboots'() {

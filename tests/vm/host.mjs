@@ -15,7 +15,7 @@ export const TIERS = 'groundcrew-tiers.service';
 export const PORT = 8080;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-export const read = (file) => fs.readFileSync(file, 'utf8');
+export const read = (file, encoding = 'utf8') => fs.readFileSync(file, encoding);
 
 // Waits until `check` returns true; what it returned last is told when it never does.
 export async function until(what, withinMs, check) {
@@ -56,28 +56,36 @@ export function link(path) {
   }
 }
 
-export const get = (path, host = '127.0.0.1', port = PORT) => new Promise((resolve, reject) => {
-  const request = http.get({ host, port, path, agent: false }, (response) => {
-    let body = '';
-    response.on('data', (data) => { body += data; });
-    response.on('end', () => resolve({ status: response.statusCode, body }));
-    response.on('error', reject);
+export function get(path, { host = '127.0.0.1', port = PORT, agent = false } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ host, port, path, agent }, (response) => {
+      let body = '';
+      response.on('data', (data) => { body += data; });
+      response.on('end', () => resolve({ status: response.statusCode, body }));
+      response.on('error', reject);
+    });
+    request.on('error', reject);
   });
-  request.on('error', reject);
-});
+}
 
-// Requests one after the other, for as long as something goes on. Returns what ends them, which
-// fails when one of them did.
-export function load() {
+// Requests for as long as something goes on, by `clients` that each send one after the other: every
+// second one on a connection that it keeps. Returns what ends them, which fails when a request did.
+// Nothing may block the event loop meanwhile.
+export function load(clients = 1) {
   const counts = { sent: 0, failed: [] };
   let going = true;
-  const done = (async () => {
+  const client = async (agent) => {
     while (going) {
-      counts.sent++;
-      const answer = await get(`/?id=${counts.sent}`).catch((error) => ({ status: error.code }));
-      if (answer.status !== 200) counts.failed.push(answer.status);
+      const id = ++counts.sent;
+      const answer = await get(`/?id=${id}`, { agent }).catch((error) => ({ status: error.code }));
+      const good = answer.status === 200 && answer.body === `ok ${id}\n`;
+      if (!good) counts.failed.push(answer.status);
     }
-  })();
+    if (agent) agent.destroy();
+  };
+  const agents = Array.from({ length: clients }, (_, i) => (
+    i % 2 === 1 && new http.Agent({ keepAlive: true, maxSockets: 1 })));
+  const done = Promise.all(agents.map(client));
   return async () => {
     going = false;
     await done;

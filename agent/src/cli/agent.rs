@@ -4,6 +4,7 @@ use super::args::ConfigArgs;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::config::host_check::{LoadError, load};
 use crate::runtime;
+use crate::supervisor::image::Image;
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<u8> {
     runtime::log_to_stderr();
@@ -18,9 +19,11 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<u8> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let image = Image::own(args.config.clone())?;
+    runtime::block_signals()?;
     // Two threads: one decides, one serves what must not wait for it.
     let threads =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    threads.block_on(runtime::run(loaded.config))?;
+    threads.block_on(runtime::run(loaded.config, image))?;
     Ok(EXIT_OK)
 }

@@ -84,6 +84,13 @@ The group's desired capacity goes down by one, and up again with `groundcrew und
 Example:
   groundcrew standby")]
     Standby,
+    /// Let the agent go on as the installed binary, with the configuration as it is now.
+    #[command(after_help = "\
+No process is touched and no request fails. When the installed binary cannot be used, the agent goes
+on as it is.
+
+Exit codes: 0 it took over, 1 it did not, 3 the agent is not running.")]
+    Reload,
     /// Hold the control group that the tiers run in: what groundcrew-tiers.service starts.
     #[command(hide = true)]
     Hold,

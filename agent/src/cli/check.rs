@@ -4,6 +4,7 @@ use super::args::ConfigArgs;
 use super::terminal::Output;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::config::host_check::{LoadError, Loaded, load};
+use crate::runtime;
 
 pub(super) fn run(args: &ConfigArgs, out: &mut Output) -> anyhow::Result<u8> {
     let Loaded { config, warnings } = match load(&args.config) {
@@ -15,6 +16,7 @@ pub(super) fn run(args: &ConfigArgs, out: &mut Output) -> anyhow::Result<u8> {
         }
         Err(error @ LoadError::File(_)) => return Err(error.into()),
     };
+    runtime::check_ledger(&config.state_dir)?;
     for warning in &warnings {
         out.print(&format!("{warning}\n"))?;
     }

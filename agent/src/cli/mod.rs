@@ -13,6 +13,7 @@ mod logs;
 mod promote;
 mod publish;
 mod releases;
+mod reload;
 pub mod render;
 mod restart;
 mod rollback;
@@ -81,6 +82,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Drill(args) => block_on(drill::run(&args, &client, &mut out)),
         Command::Undrain => block_on(drain::undrain(&client, &mut out)),
         Command::Standby => block_on(drain::standby(&client, &mut out)),
+        Command::Reload => block_on(reload::run(&client, &mut out)),
         Command::Publish(args) => block_on(publish::run(args)),
         Command::Promote(args) => block_on(promote::run(args)),
         Command::Rollback(args) => block_on(rollback::run(args)),

@@ -16,11 +16,13 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use groundcrew_core::status::{ReleasesDocument, StatusDocument};
+use groundcrew_core::time::Moment;
 use groundcrew_core::types::{TierName, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -97,6 +99,10 @@ pub enum Request {
     },
     /// Go on standby in the group.
     Standby(oneshot::Sender<Result<String, String>>),
+    /// Go on as the binary that is on disk; answered when that has been tried out.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Which agent is this?
+    Agent(oneshot::Sender<AgentDocument>),
     /// Replace a tier's processes.
     Restart {
         /// Which tier.
@@ -104,6 +110,19 @@ pub enum Request {
         /// What happens now, or why nothing does.
         answer: oneshot::Sender<Result<String, String>>,
     },
+}
+
+/// Tells one agent from the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentDocument {
+    /// When it began, by the boot clock.
+    pub opened: Moment,
+    /// Its version.
+    pub version: String,
+    /// Whether `/ready` says so.
+    pub ready: bool,
+    /// It should have become another binary, and this is why it has not.
+    pub failed: Option<String>,
 }
 
 /// What the answers are made of.

@@ -67,6 +67,8 @@ impl Desk {
             (&Method::GET, "/v1/drill") => self.drill_plan(&query).await,
             (&Method::POST, "/v1/drill") => self.drill(&query).await,
             (&Method::POST, "/v1/standby") => self.order(Request::Standby).await,
+            (&Method::POST, "/v1/reload") => self.reload().await,
+            (&Method::GET, "/v1/agent") => self.agent().await,
             (&Method::GET, "/ready") => return public(request, *self.ready.borrow()),
             (method, path) => {
                 let why =
@@ -88,6 +90,20 @@ impl Desk {
         let (sender, receiver) = oneshot::channel();
         let releases = self.ask(Request::Releases { version, answer: sender }, receiver).await?;
         Ok(answer::json(StatusCode::OK, &releases))
+    }
+
+    async fn reload(&self) -> Result<Answer, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        match self.ask(Request::Reload(sender), receiver).await? {
+            Ok(()) => Ok(answer::json(StatusCode::OK, &())),
+            Err(why) => Err(Refused(StatusCode::CONFLICT, why)),
+        }
+    }
+
+    async fn agent(&self) -> Result<Answer, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let agent = self.ask(Request::Agent(sender), receiver).await?;
+        Ok(answer::json(StatusCode::OK, &agent))
     }
 
     async fn restart(&self, query: &Query<'_>) -> Result<Answer, Refused> {

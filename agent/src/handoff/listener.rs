@@ -256,6 +256,11 @@ impl Listeners {
         })
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = (u16, BorrowedFd<'_>)> {
+        self.0.iter().map(|(port, socket)| (*port, socket.as_fd()))
+    }
+
     /// Closes the agent's hold on a port that no tier wants any more. Processes that have the
     /// socket keep it.
     pub fn release(&mut self, port: u16) {

@@ -172,6 +172,14 @@ impl Agent {
                 self.standby(answer);
                 None
             }
+            Request::Reload(answer) => {
+                self.reload(answer);
+                None
+            }
+            Request::Agent(answer) => {
+                drop(answer.send(self.reload.document(self.controller.is_ready())));
+                None
+            }
             Request::Restart { tier, answer } => {
                 let known: Vec<_> = self.controller.ledger().tiers.keys().cloned().collect();
                 if !known.contains(&tier) {

@@ -82,12 +82,7 @@ impl LedgerFile {
 /// said.
 fn read(path: &Utf8Path) -> Result<Option<Document>, LedgerFileError> {
     let Some(bytes) = fsx::read_if_exists(path)? else { return Ok(None) };
-    match serde_json::from_slice::<Form>(&bytes) {
-        Ok(form) if form.schema > SCHEMA => {
-            return Err(LedgerFileError::Newer { path: path.to_owned(), schema: form.schema });
-        }
-        _ => {}
-    }
+    not_newer(path, &bytes)?;
     match serde_json::from_slice(&bytes) {
         Ok(document) => Ok(Some(document)),
         Err(error) => {
@@ -97,6 +92,23 @@ fn read(path: &Utf8Path) -> Result<Option<Document>, LedgerFileError> {
             Ok(None)
         }
     }
+}
+
+fn not_newer(path: &Utf8Path, bytes: &[u8]) -> Result<(), LedgerFileError> {
+    match serde_json::from_slice::<Form>(bytes) {
+        Ok(form) if form.schema > SCHEMA => {
+            Err(LedgerFileError::Newer { path: path.to_owned(), schema: form.schema })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an agent of this version could go on with what is remembered in `state_dir`, if anything
+/// is. Looks, and changes nothing.
+pub fn check_ledger(state_dir: &Utf8Path) -> Result<(), LedgerFileError> {
+    let path = state_dir.join("ledger.json");
+    // Where it cannot be read there is no agent's state, or the wrong person asks.
+    std::fs::read(&path).map_or(Ok(()), |bytes| not_newer(&path, &bytes))
 }
 
 fn lock(state_dir: &Utf8Path) -> Result<File, RuntimeError> {

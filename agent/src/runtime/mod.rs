@@ -8,6 +8,8 @@ mod fleet;
 mod inputs;
 mod ledger_file;
 mod numbers;
+mod reload;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +24,6 @@ use groundcrew_core::spec::TierPlan;
 use groundcrew_core::status::HostStatus;
 use groundcrew_core::time::Moment;
 use groundcrew_core::types::{Digest, ProcessId, Run};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,10 +40,16 @@ use crate::logs::{LogFiles, LogLimits, Logs};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
+use crate::supervisor::image::Image;
 use crate::supervisor::{Supervisor, SupervisorEvent};
 use crate::{clock, handoff, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
+use reload::Reload;
+use signals::Signals;
+
+pub use ledger_file::check_ledger;
+pub use signals::block_signals;
 
 /// Answers waiting for the controller: more than it ever has questions open.
 const EVENTS_MAX: usize = 4096;
@@ -97,12 +104,10 @@ pub fn log_to_stderr() {
     drop(log.with_target(false).with_ansi(false).try_init());
 }
 
-/// Runs the agent until it is told to leave and everything has ended.
-pub async fn run(config: HostConfig) -> Result<(), RuntimeError> {
-    let mut agent = Agent::open(config).await?;
-    let result = agent.live().await;
-    agent.close().await;
-    result
+/// Runs the agent until it is told to leave and everything has ended. `image` is what it goes on as
+/// when it is told to reload. Needs [`block_signals`].
+pub async fn run(config: HostConfig, image: Image) -> Result<(), RuntimeError> {
+    Box::pin(reload::run(config, image)).await
 }
 
 /// What the agent knows of a process beside what the controller knows.
@@ -143,6 +148,7 @@ struct Agent {
     answers: mpsc::Receiver<Event>,
     tasks: JoinSet<()>,
     cancel: CancellationToken,
+    reload: Reload,
     exit: bool,
     systemd_listens: bool,
     /// What systemd was told last.
@@ -156,7 +162,11 @@ struct Fetching {
 }
 
 impl Agent {
-    async fn open(config: HostConfig) -> Result<Self, RuntimeError> {
+    async fn open(
+        config: HostConfig,
+        listeners: Listeners,
+        reload: Reload,
+    ) -> Result<Self, RuntimeError> {
         let (run_dir, state_dir) = (&config.run_dir, &config.state_dir);
         let settings = supervisor::Settings::new(run_dir.clone(), state_dir.clone());
         let (supervisor, supervised) = Supervisor::open(&settings)?;
@@ -190,7 +200,7 @@ impl Agent {
             etags: watch::Sender::new(None),
             supervisor,
             supervised,
-            listeners: stored_sockets(),
+            listeners,
             registry,
             channel,
             channel_path,
@@ -212,15 +222,14 @@ impl Agent {
             answers,
             tasks: JoinSet::new(),
             cancel,
+            reload,
             exit: false,
             systemd_listens: systemd::listens(),
             status_line: String::new(),
         })
     }
 
-    async fn live(&mut self) -> Result<(), RuntimeError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(RuntimeError::Signal)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(RuntimeError::Signal)?;
+    async fn live(&mut self, signals: &Signals) -> Result<(), RuntimeError> {
         let begun = self.look_around().await?;
         self.step(begun).await;
         systemd::ready();
@@ -237,8 +246,11 @@ impl Agent {
                     }
                     None
                 }
-                _ = terminate.recv() => Some(leave("SIGTERM")),
-                _ = interrupt.recv() => Some(leave("SIGINT")),
+                signal = signals.next() => Some(leave(signal)),
+                tried = self.reload.tried() => {
+                    self.reload_tried(tried);
+                    None
+                }
                 () = until(self.controller.next_wake()) => Some(Event::Tick),
                 // Said by the loop itself, so that it is missed when the loop is stuck.
                 () = due(&mut watchdog) => {

@@ -22,6 +22,7 @@ pub mod cgroup;
 mod directories;
 mod event;
 pub mod hold;
+pub mod image;
 pub mod probe;
 mod process;
 mod record;

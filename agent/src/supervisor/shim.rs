@@ -351,9 +351,11 @@ fn find(name: &str) -> Result<String, Failure> {
     Err(Failure { code: EXIT_NOT_FOUND, message })
 }
 
-/// Every signal back to its default: what the agent, or whoever started it, ignores is not the
-/// command's business. The mask is emptied by `Command::exec`.
+/// Every signal back to its default: what the agent, or whoever started it, ignores or blocks is
+/// not the command's business.
 fn reset_signals() {
+    // Only an unknown `how` is an error.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
     for signal in nix::sys::signal::Signal::iterator() {
         // SAFETY: SIG_DFL runs no code of this process, so no handler can meet a broken invariant.
         // SIGKILL and SIGSTOP answer EINVAL: they are always at their default.
