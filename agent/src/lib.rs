@@ -25,6 +25,7 @@ pub mod runtime;
 pub mod source_url;
 pub mod supervisor;
 pub mod systemd;
+pub mod telemetry;
 
 /// The binary. Starting a tier's process comes before everything else: it is the same binary under
 /// a hidden subcommand, and each millisecond spent here is one longer without that process.

@@ -7,8 +7,8 @@ import fs from 'node:fs';
 import http from 'node:http';
 
 import {
-  GROUNDCREW, TIERS, UNIT, failed, get, journal, link, load, pids, read, run, runAll, show, status, systemctl,
-  settled as settledWithin, until as untilWithin,
+  GROUNDCREW, TIERS, UNIT, failed, get, journal, link, load, pids, read, run, runAll, show, sleep,
+  status, systemctl, settled as settledWithin, until as untilWithin,
 } from './host.mjs';
 
 const WITHIN_MS = 30_000;
@@ -125,7 +125,28 @@ const first = {
         assert.equal(touch(file), true, file);
       }
       assert.equal(fs.existsSync('/tmp/x'), false, 'it has a /tmp of its own');
+      const user = ['--reuid=app', '--regid=app', '--clear-groups'];
+      const sees = (other) => spawnSync('nsenter', [
+        '-t', pid, '-m', 'setpriv', ...user, 'test', '-e', `/proc/${other}/cmdline`,
+      ]).status === 0;
+      assert.deepEqual([sees(pid), sees(1)], [true, false]);
     }
+  },
+
+  async 'the journal has the agent\'s words with priorities and fields'() {
+    const entries = (...match) => journal('-u', UNIT, '-o', 'json', ...match).trim().split('\n')
+      .filter(Boolean).map((line) => JSON.parse(line));
+    const settled = entries('RELEASE=v1').find(({ MESSAGE }) => MESSAGE === 'v1 settled');
+    assert.equal(settled.PRIORITY, '6');
+    assert.equal(settled.SYSLOG_IDENTIFIER, 'groundcrew');
+    assert.equal(settled._SYSTEMD_UNIT, UNIT);
+    const [{ pid }] = (await status()).tiers[0].processes;
+    process.kill(pid, 'SIGKILL');
+    await until('the journal says so', async () => (
+      entries('TIER=web', 'PROCESS=web.1.1', 'RELEASE=v1').some(({ MESSAGE, PRIORITY }) => (
+        PRIORITY === '4' && /^web.1.1 .*SIGKILL/.test(MESSAGE)))
+      || journal('-u', UNIT, '-n', '5', '-o', 'json')));
+    await until('it runs again', async () => (await status()).tiers[0].ready === 2);
   },
 
   async 'only root reaches the metadata, and everybody what is beside it'() {
@@ -233,6 +254,25 @@ const first = {
 const second = {
   async 'it has booted again until the app serves'() {
     await first['boots until the app serves, without anybody doing anything']();
+  },
+
+  async 'a SIGTERM in the middle of a reload is not lost'() {
+    // Wherever it comes in: before it the reload is refused, behind it the new agent leaves.
+    for (const [times, ms] of [[1, 60], [2, 90], [3, 120]]) {
+      const reloaded = reload().catch(() => 'refused');
+      await sleep(ms);
+      systemctl('kill', '--kill-who=main', '--signal=TERM', UNIT);
+      await reloaded;
+      await restarted(times);
+      await settled('v1');
+    }
+  },
+
+  async 'systemctl restart drains and starts anew'() {
+    const before = pids(await status());
+    systemctl('restart', UNIT);
+    await settled('v1');
+    for (const pid of pids(await status())) assert.ok(!before.includes(pid));
   },
 
   async 'systemctl stop drains, and leaves no process, no group and no rule'() {

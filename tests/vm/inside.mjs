@@ -143,7 +143,7 @@ const tests = {
     say(`  ${await stop()} requests meanwhile, 0 failed`);
   },
 
-  async 'the tiers survive the agent, killed or stuck, with their sockets and limits'() {
+  async 'the tiers survive the agent, killed, stuck or reloaded, with sockets and limits'() {
     const stop = load();
     const before = pids(await status());
     const socket = socketOf((await processOf('web')).pid);
@@ -160,6 +160,9 @@ const tests = {
       assert.ok(held.includes(socket), `${held} has ${socket}`);
       assert.equal(Number(read(`${await groupOf('bomb')}/pids.max`)), PIDS_MAX);
     }
+    await run('systemctl', ['reload', UNIT]);
+    assert.equal(show('NRestarts'), '2');
+    assert.deepEqual(pids(await status()), before);
     // One that is started by the new agent has its limits too.
     await run(GROUNDCREW, ['restart', 'hog']);
     await settled('v3');

@@ -3,11 +3,11 @@
 use super::args::ConfigArgs;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::config::host_check::{LoadError, load};
-use crate::runtime;
 use crate::supervisor::image::Image;
+use crate::{runtime, telemetry};
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<u8> {
-    runtime::log_to_stderr();
+    telemetry::start();
     let loaded = match load(&args.config) {
         Ok(loaded) => loaded,
         Err(LoadError::Invalid(problems)) => {

@@ -89,6 +89,7 @@ fn the_help_fits_a_screen() {
       undrain   Take back `drain` or `standby`: the host serves again
       standby   Put this instance on standby in its Auto Scaling group, which keeps and does not replace
                 it
+      reload    Let the agent go on as the installed binary, with the configuration as it is now
       demo      Show on this machine what groundcrew does: releases under load, a bad one, a killed
                 agent
       help      Print this message or the help of the given subcommand(s)
@@ -157,6 +158,7 @@ async fn against(
         Command::Releases(args) => releases::run(&args, &client, &mut out).await,
         Command::Logs(args) => logs::run(&args, &client, &mut out).await,
         Command::Restart(args) => restart::run(&args, &client, &mut out).await,
+        Command::Reload => reload::run(&client, &mut out).await,
         other => panic!("{other:?} does not ask the agent"),
     };
     agent.join_all().await;
@@ -263,4 +265,32 @@ async fn without_an_agent_the_socket_and_the_way_out_are_named() {
     // A socket that a dead agent left behind.
     drop(UnixListener::bind(&socket).unwrap());
     check().await;
+}
+
+#[tokio::test]
+async fn reload_waits_for_the_next_agent_or_says_why_there_is_none() {
+    let agent = |opened: u64, ready: bool, failed: &str| {
+        format!(r#"{{"opened":{opened},"version":"1.2.3","ready":{ready},"failed":{failed}}}"#)
+    };
+    let (ask, order, ok) = ("GET /v1/agent", "POST /v1/reload", "200 OK");
+    let before = agent(1, true, "null");
+    let (same, early) = (before.clone(), agent(2, false, "null"));
+    let next = agent(2, true, "null");
+    let done = [
+        (ask, ok, &*before),
+        (order, ok, "null"),
+        (ask, ok, &same),
+        (ask, ok, &early),
+        (ask, ok, &next),
+    ];
+    let (code, text) = against(&done, "reload").await;
+    assert_eq!(code.unwrap(), EXIT_OK);
+    assert!(text.starts_with("groundcrew 1.2.3 took over after "), "{text}");
+    let no = r#"{"error":"the agent goes on as it is: it is broken"}"#;
+    let (code, _) = against(&[(ask, ok, &before), (order, "409 Conflict", no)], "reload").await;
+    assert_eq!(code.unwrap_err().to_string(), "the agent goes on as it is: it is broken");
+    let back = agent(2, false, "\"it was gone\"");
+    let failed = [(ask, ok, &*before), (order, ok, "null"), (ask, ok, &back)];
+    let (code, _) = against(&failed, "reload").await;
+    assert_eq!(code.unwrap_err().to_string(), "it was gone");
 }

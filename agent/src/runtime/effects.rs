@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use groundcrew_core::effect::{Effect, Level};
+use groundcrew_core::effect::Effect;
 use groundcrew_core::event::{ChannelReading, Event, FetchOutcome, News, OnDisk};
 use groundcrew_core::ledger::Ledger;
 use groundcrew_core::limits;
@@ -58,11 +58,7 @@ impl Agent {
             }
             Effect::Prune(digest) => self.prune(digest),
             Effect::Fleet(call) => self.call_fleet(call),
-            Effect::Tell(told) => match told.level {
-                Level::Normal => tracing::info!("{}", told.text),
-                Level::Warning => tracing::warn!("{}", told.text),
-                Level::Error => tracing::error!("{}", told.text),
-            },
+            Effect::Tell(told) => self.tell(&told),
             Effect::Exit => self.exit = true,
         }
     }

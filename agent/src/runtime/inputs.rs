@@ -27,7 +27,7 @@ impl Agent {
         let mut found = Vec::new();
         for process in adoption.found {
             let Record { id, run, plan, .. } = process.record.clone();
-            tracing::info!("{id} (pid {}) goes on", process.pid);
+            tracing::info!(tier = %id.tier, process = %id, "{id} (pid {}) goes on", process.pid);
             self.registry.insert(id.clone(), run, process.pid);
             let record = self.generation_record(&process.record);
             self.known.insert(id.clone(), Known { run, plan });
@@ -35,7 +35,8 @@ impl Agent {
         }
         self.take_sockets_back();
         for lost in adoption.lost {
-            tracing::warn!("{} {}", lost.record.id, lost.exit);
+            let id = lost.record.id;
+            tracing::warn!(tier = %id.tier, process = %id, "{id} {}", lost.exit);
         }
         self.logs.set_living(self.known.keys().cloned().collect());
         let on_disk = effects::on_disk(&self.store).await;
@@ -96,7 +97,10 @@ impl Agent {
                 None
             }
             SupervisorEvent::KillUnfinished { id, left, .. } => {
-                tracing::error!("{id} cannot be killed: {left:?} hang in the kernel");
+                tracing::error!(
+                    tier = %id.tier, process = %id,
+                    "{id} cannot be killed: {left:?} hang in the kernel"
+                );
                 None
             }
         }

@@ -10,6 +10,7 @@ mod ledger_file;
 mod numbers;
 mod reload;
 mod signals;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,16 +93,6 @@ pub enum RuntimeError {
     /// A signal handler.
     #[error("could not wait for signals")]
     Signal(#[source] std::io::Error),
-}
-
-/// Sends the agent's own log to stderr, where systemd takes it. `GROUNDCREW_LOG` filters it.
-pub fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("GROUNDCREW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Under systemd the journal has the time; a second subscriber in one process is a test's.
-    drop(log.with_target(false).with_ansi(false).try_init());
 }
 
 /// Runs the agent until it is told to leave and everything has ended. `image` is what it goes on as
