@@ -179,6 +179,23 @@ const first = {
     assert.ok(fs.existsSync(`/proc/${(await running()).pids[0]}/root/tmp/x`));
   },
 
+  async 'an agent that cannot start takes nothing with it, and comes back when it can'() {
+    const config = read(CONFIG);
+    const since = Number(show('NRestarts'));
+    await goesOn(async () => {
+      fs.writeFileSync(CONFIG, 'nonsense');
+      systemctl('kill', '--kill-who=main', '--signal=KILL', UNIT);
+      const tried = (times) => until('it was tried again and again', async () => (
+        Number(show('NRestarts')) >= since + times || show('NRestarts')));
+      await tried(4);
+      systemctl('daemon-reexec');
+      await tried(8);
+      fs.writeFileSync(CONFIG, config);
+      await until('it is back', async () => show('ActiveState') === 'active');
+    });
+    assert.equal(await askAsApp(IMDS), 'ECONNREFUSED');
+  },
+
   async 'a reload goes on as another binary, in place'() {
     const before = { main: show('MainPID'), restarts: show('NRestarts') };
     const file = fs.statSync(GROUNDCREW);
@@ -205,6 +222,7 @@ const first = {
     await run(GROUNDCREW, ['restart', 'web']);
     for (let i = 0; i < 5; i++) await reload();
     await settled('v1');
+    await until('the old processes are gone', async () => pids(await status()).length === 2);
     assert.equal(show('MainPID'), before);
     // Still fed, and still listened to.
     assert.match(show('StatusText'), /^serving v1: web 2\/2$/);

@@ -64,15 +64,13 @@ impl Reload {
 impl Agent {
     /// Begins a reload: tries the binary on disk out, beside everything else.
     pub(super) fn reload(&mut self, answer: Answer) {
-        let state = self.controller.status(clock::now(), self.facts()).state;
-        let refusal = match state {
-            State::Draining | State::Stopped => Some("the host is leaving"),
-            _ if self.reload.asker.is_some() => Some("it is being done already"),
-            _ => None,
+        let refusal = match self.reload.asker {
+            Some(_) => Err("a reload is under way already".to_owned()),
+            None => self.may_reload(),
         };
-        if let Some(why) = refusal {
+        if refusal.is_err() {
             // Whoever asked may have gone.
-            drop(answer.send(Err(format!("no reload: {why}"))));
+            drop(answer.send(refusal));
             return;
         }
         let image = self.reload.image.clone();
@@ -83,18 +81,27 @@ impl Agent {
 
     /// Ends the agent when the trial went well, and else says why not.
     pub(super) fn reload_tried(&mut self, tried: Result<(), String>) {
+        // Looked at again: the trial took its time.
+        let tried = tried.and_then(|()| self.may_reload());
+        let tried = tried.map_err(|reason| format!("the agent goes on as it is: {reason}"));
         match &tried {
             Ok(()) => {
                 systemd::reloading();
                 self.reload.is_due = true;
                 self.exit = true;
             }
-            Err(reason) => tracing::error!("the agent goes on as it is: {reason}"),
+            Err(reason) => tracing::error!("{reason}"),
         }
         if let Some(asker) = self.reload.asker.take() {
-            drop(
-                asker.send(tried.map_err(|reason| format!("the agent goes on as it is: {reason}"))),
-            );
+            drop(asker.send(tried));
+        }
+    }
+
+    /// An agent that was told to leave is the only one that knows.
+    fn may_reload(&self) -> Result<(), String> {
+        match self.controller.status(clock::now(), self.facts()).state {
+            State::Draining | State::Stopped => Err("the host is leaving".to_owned()),
+            _ => Ok(()),
         }
     }
 }
