@@ -183,6 +183,12 @@ impl Controller {
         serves && self.is_wanted()
     }
 
+    /// Whether it ends as soon as everything else has.
+    #[must_use]
+    pub fn is_told_to_exit(&self) -> bool {
+        self.exit.is_some()
+    }
+
     /// Whether nothing says that the host should not take requests.
     fn is_wanted(&self) -> bool {
         let sighting = self.ledger.lifecycle.sighting.as_ref();

@@ -82,9 +82,11 @@ pub const SPOT_NOTICE_UNKNOWN: Duration = Duration::from_secs(20);
 
 /// How long one call to AWS about the fleet may take before it counts as lost.
 pub const FLEET_CALL_WITHIN: Duration = Duration::from_secs(15);
-/// Pause before the second question about a state that is about to change; doubles.
+/// Pause between the first questions about a state that is about to change.
 pub const FLEET_ASK_EVERY_MIN: Duration = Duration::from_secs(2);
-/// The longest pause between two such questions.
+/// How many these are.
+pub const FLEET_ASKS_QUICK: u32 = 5;
+/// Pause between those that follow: a state may be about to change for minutes.
 pub const FLEET_ASK_EVERY_MAX: Duration = Duration::from_secs(5);
 /// The longest pause between two questions that get no answer.
 pub const FLEET_RETRY_MAX: Duration = Duration::from_mins(5);

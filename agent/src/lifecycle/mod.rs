@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::Utf8Path;
 use groundcrew_core::event::Event;
@@ -10,13 +11,15 @@ use groundcrew_core::lifecycle::fleet::{
     CallError, CallErrorKind, FleetAnswer, FleetCall, Membership,
 };
 use groundcrew_core::limits;
-use tokio::sync::{OnceCell, mpsc};
+use groundcrew_core::time::Moment;
+use tokio::sync::{Mutex, OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::autoscaling::Member;
 use crate::aws::fleet::FleetClients;
 use crate::aws::imds::{self, Imds};
+use crate::clock;
 use crate::errors::chain;
 
 mod detect;
@@ -28,6 +31,9 @@ mod watch;
 
 use watch::{InstanceIds, Pace, Watch};
 
+/// How long what was said about the group counts as known.
+const GROUP_KNOWN_FOR: Duration = Duration::from_mins(1);
+
 /// The watch over the instance's metadata, and the calls. Ends with its
 /// [`shutdown`](Self::shutdown) or its drop.
 pub struct Lifecycle {
@@ -35,6 +41,10 @@ pub struct Lifecycle {
     imds: Option<Arc<Imds>>,
     instance: InstanceIds,
     clients: OnceCell<FleetClients>,
+    /// What was last said about the group, and when.
+    about: Mutex<Option<(Moment, Membership)>>,
+    /// Target groups are left and entered one after the other, or the last word may be the first.
+    balancing: Mutex<()>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -70,7 +80,15 @@ impl Lifecycle {
             let watch = Watch::new(Arc::clone(imds), Arc::clone(&instance), events, pace);
             tasks.spawn(watch.run(cancel.clone()));
         }
-        Self { imds, instance, clients: OnceCell::new(), cancel, tasks }
+        Self {
+            imds,
+            instance,
+            clients: OnceCell::new(),
+            about: Mutex::default(),
+            balancing: Mutex::default(),
+            cancel,
+            tasks,
+        }
     }
 
     /// Whether this host is an EC2 instance.
@@ -106,6 +124,7 @@ impl Lifecycle {
             FleetCall::Deregister(target_groups) => {
                 let outcome = in_time(async {
                     let (clients, instance) = self.ready().await?;
+                    let _one = self.balancing.lock().await;
                     clients.balancing.deregister(&target_groups, &instance).await
                 });
                 FleetAnswer::Deregistered(outcome.await)
@@ -113,6 +132,7 @@ impl Lifecycle {
             FleetCall::Register(target_groups) => {
                 let outcome = in_time(async {
                     let (clients, instance) = self.ready().await?;
+                    let _one = self.balancing.lock().await;
                     clients.balancing.register(&target_groups, &instance).await
                 });
                 FleetAnswer::Registered(outcome.await)
@@ -156,11 +176,23 @@ impl Lifecycle {
         let Some(Member { group, state }) = autoscaling.describe_instance(&instance).await? else {
             return Ok(None);
         };
-        let (hooks, target_groups) = tokio::try_join!(
-            autoscaling.describe_lifecycle_hooks(&group),
-            autoscaling.target_group_arns(&group),
-        )?;
-        Ok(Some(Box::new(Membership { group, state, hooks, target_groups })))
+        // A state that is about to change is asked for again and again; what surrounds it is not.
+        let mut about = self.about.lock().await;
+        let known = about
+            .as_ref()
+            .filter(|(at, known)| known.group == group && clock::at().since(*at) < GROUP_KNOWN_FOR);
+        let (hooks, target_groups) = match known {
+            Some((_, known)) => (known.hooks.clone(), known.target_groups.clone()),
+            None => tokio::try_join!(
+                autoscaling.describe_lifecycle_hooks(&group),
+                autoscaling.target_group_arns(&group),
+            )?,
+        };
+        let membership = Membership { group, state, hooks, target_groups };
+        if known.is_none() {
+            *about = Some((clock::at(), membership.clone()));
+        }
+        Ok(Some(Box::new(membership)))
     }
 
     async fn membership(&self) -> Result<(&FleetClients, String, Member), CallError> {

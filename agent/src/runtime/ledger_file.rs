@@ -24,7 +24,9 @@ pub enum LedgerFileError {
     File(#[from] FileError),
     /// A newer agent wrote it.
     #[error(
-        "{path} has form {schema}, this version of the agent reads {SCHEMA}; install the newer one"
+        "{path} has form {schema}, of a newer agent; this one reads up to {SCHEMA}. Install the \
+         newer one again, or move the file away: what runs goes on, and what was rejected or \
+         drained by hand is forgotten"
     )]
     Newer {
         /// The file.

@@ -4,7 +4,6 @@
 //! What can fail is done while the old agent is still whole. Should the kernel refuse the last step
 //! all the same, the old agent opens again, as after a crash, and says why it is still there.
 
-use groundcrew_core::status::State;
 use groundcrew_core::time::Moment;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
@@ -97,12 +96,13 @@ impl Agent {
         }
     }
 
-    /// An agent that was told to leave is the only one that knows.
+    /// An agent that was told to end is the only one that knows; every other reason to leave is
+    /// remembered.
     fn may_reload(&self) -> Result<(), String> {
-        match self.controller.status(clock::now(), self.facts()).state {
-            State::Draining | State::Stopped => Err("the host is leaving".to_owned()),
-            _ => Ok(()),
+        if self.controller.is_told_to_exit() {
+            return Err("the agent was told to end".to_owned());
         }
+        Ok(())
     }
 }
 

@@ -68,6 +68,14 @@ impl World {
         Self { source: source.to_owned(), environment, ..Self::new() }
     }
 
+    /// Gives this world a copy of the binary, which a test may replace. Its path.
+    pub fn install(&mut self) -> PathBuf {
+        let program = self.path().join("groundcrew");
+        fs::copy(&self.program, &program).expect("could not copy the binary");
+        self.program.clone_from(&program);
+        program
+    }
+
     /// The world's directory.
     pub fn path(&self) -> &Path {
         self.directory.path()
@@ -293,8 +301,13 @@ impl<'a> Agent<'a> {
     /// The status of `GET /ready`.
     #[track_caller]
     pub fn ready(&self) -> u16 {
+        self.try_ready().expect("/ready does not answer")
+    }
+
+    /// The same of an agent that may not be there.
+    pub fn try_ready(&self) -> std::io::Result<u16> {
         let address = self.config["http"]["listen"].as_str().expect("an address");
-        http_client::get(address, "/ready").expect("/ready does not answer").status
+        Ok(http_client::get(address, "/ready")?.status)
     }
 
     /// Waits until it has ended by itself and answers its exit code.

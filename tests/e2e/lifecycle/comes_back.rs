@@ -1,6 +1,7 @@
 //! Notices that pass: standby, a person's order, a cancelled event, a drill.
 
 use super::*;
+use crate::harness::agent::TierProcess;
 
 #[track_caller]
 fn assert_stopped(agent: &Agent<'_>) {
@@ -93,5 +94,31 @@ fn a_drill_leaves_and_comes_back_by_itself() {
     assert!(drill.stdout.contains("everything has ended"), "{drill:#?}");
     agent.wait_for_release("v1");
     assert_eq!(fleet.state(), "InService");
-    assert_eq!(fleet.calls_of("RegisterTargets").len(), 2, "once at its launch, once after");
+    wait_until(SOON, "back in the target group", || match fleet.target_health().as_str() {
+        "healthy" | "initial" => Ok(()),
+        health => Err(health.to_owned()),
+    });
+}
+
+#[test]
+fn a_drill_kills_the_agent_and_finds_what_ran() {
+    let world = World::new();
+    world.release(&web(&world));
+    let mut agent = Agent::start(&world);
+    agent.wait_for_settled("v1");
+    let before = agent.processes("web");
+    let drill = std::thread::scope(|scope| {
+        let drill = scope.spawn(|| world.cli(&["drill", "agent-kill"]));
+        // As systemd would.
+        agent.wait();
+        agent.restart();
+        drill.join().unwrap()
+    });
+    assert_eq!(drill.code, Some(0), "{drill:#?}");
+    assert!(drill.stdout.contains("3 of 3 processes went on"), "{drill:#?}");
+    agent.wait_for_release("v1");
+    let pids = |processes: Vec<TierProcess>| -> Vec<_> {
+        processes.into_iter().map(|process| (process.id, process.pid)).collect()
+    };
+    assert_eq!(pids(agent.processes("web")), pids(before));
 }

@@ -12,6 +12,16 @@ const COMPLETED_WITHIN: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_scale_in_fails_no_request_and_completes_its_hook_once() {
+    fails_nothing_and_completes_once(Fleet::scale_in);
+}
+
+#[test]
+fn nor_does_an_instance_refresh() {
+    fails_nothing_and_completes_once(Fleet::refresh);
+}
+
+#[track_caller]
+fn fails_nothing_and_completes_once(order: fn(&Fleet)) {
     let fleet = Fleet::start();
     let world = world_of(&fleet);
     let agent = serving(&fleet, &world, &web(&world));
@@ -19,7 +29,7 @@ fn a_scale_in_fails_no_request_and_completes_its_hook_once() {
     load.wait_for_answers(300);
     fleet.clear_journal();
     let noticed = fleet.now();
-    fleet.scale_in();
+    order(&fleet);
     let not_ready = std::thread::scope(|scope| {
         let not_ready = scope.spawn(|| {
             wait_until(SOON, "not ready", || if agent.ready() == 503 { Ok(()) } else { Err(()) });
@@ -39,8 +49,8 @@ fn a_scale_in_fails_no_request_and_completes_its_hook_once() {
     assert!(wait.is_some_and(|at| walk[at..].iter().any(|s| s.contains("CONTINUE by call"))));
     let waiting = fleet.steps().into_iter().find(|step| step.text == "Terminating:Wait").unwrap();
     let after = completion.at.saturating_sub(waiting.at.max(quiet));
-    // The state is asked for every few seconds at most.
-    assert!(after < COMPLETED_WITHIN + Duration::from_secs(5), "{after:?}\n{walk:#?}");
+    // The state is asked for every two seconds at most.
+    assert!(after < COMPLETED_WITHIN + Duration::from_secs(2), "{after:?}\n{walk:#?}");
     assert_ended_well(&agent);
 }
 

@@ -181,6 +181,9 @@ impl Controller {
             (_, Stage::Cutover) => RolloutStage::Cutover,
         };
         let detail = match rollout.stage {
+            Stage::Queued if !self.may_start() => {
+                "on disk; waits until the host may serve".to_owned()
+            }
             Stage::Queued => "waits for the generation before to end".to_owned(),
             _ => rollout.reason.clone().unwrap_or_default(),
         };
