@@ -155,6 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_from_before_the_lifecycle_is_taken_over() {
+        let (_keep, directory) = scratch();
+        let old = br#"{"schema":1,"boot_id":"b","ledger":{"next_generation":3,"settled":true}}"#;
+        fsx::write_atomic(&directory.join("ledger.json"), old, 0o600).unwrap();
+        let (_file, ledger) = LedgerFile::open(&directory).unwrap();
+        let next_generation = groundcrew_core::types::Generation(3);
+        assert_eq!(ledger, Ledger { next_generation, settled: true, ..Ledger::default() });
+    }
+
+    #[test]
     fn a_broken_ledger_is_put_aside_and_a_newer_one_is_refused() {
         let (_keep, directory) = scratch();
         let path = directory.join("ledger.json");
