@@ -6,6 +6,7 @@
 //! of agent lifetimes a second.
 
 pub mod controller;
+pub mod doctor;
 pub mod effect;
 pub mod event;
 pub mod ledger;

@@ -108,6 +108,9 @@ pub const QUIET_MIN: Duration = Duration::from_millis(500);
 pub const QUIET_MAX: Duration = Duration::from_secs(5);
 /// That of a process that is asked for less than one thing a second.
 pub const QUIET_IDLE: Duration = Duration::from_secs(1);
+/// How long the preload lets Node keep idle connections, unless the app says otherwise
+/// (`KEEP_ALIVE_MS` of handoff/node.cjs).
+pub const PRELOAD_KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// What is left of a drain's time for what comes after the processes.
 pub const DRAIN_RESERVE: Duration = Duration::from_secs(3);
 /// How long an agent that was told to end stays for the sake of a hook.

@@ -4,17 +4,22 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_sdk_autoscaling::Client;
-use aws_sdk_autoscaling::types::LifecycleHook;
+use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleHook, RetentionAction};
+use aws_sdk_autoscaling::{Client, config};
+use groundcrew_core::doctor::{Action, Group};
 use groundcrew_core::lifecycle::fleet::{CallError, Hook, HookResult, Transition};
 
-use super::fleet::call_error;
+use super::fleet::{call_error, tried};
+use super::server_clock::ServerClock;
 
 /// What a hook holds for, unless it says so (API_PutLifecycleHook).
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_hours(1);
 /// The longest a hook holds: this, or [`HEARTBEATS_MAX`] times its timeout.
 const GLOBAL_TIMEOUT_MAX: Duration = Duration::from_hours(48);
 const HEARTBEATS_MAX: u32 = 100;
+
+/// The name of a hook and of a group that nobody has.
+const NOTHING: &str = "groundcrew-doctor-tries-what-does-not-exist";
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -32,8 +37,9 @@ pub struct Member {
 }
 
 impl AutoScaling {
-    pub(super) fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+    pub(super) fn new(config: &SdkConfig, clock: &ServerClock) -> Self {
+        let config = config::Builder::from(config).interceptor(clock.clone()).build();
+        Self { client: Client::from_conf(config) }
     }
 
     /// Where an instance stands; `None`: in no group.
@@ -61,20 +67,58 @@ impl AutoScaling {
 
     /// ARNs of the target groups that a group registers its instances in.
     pub async fn target_group_arns(&self, group: &str) -> Result<Vec<String>, CallError> {
-        let request = self.client.describe_auto_scaling_groups().auto_scaling_group_names(group);
+        let found = self.group(group).await?;
+        Ok(found.as_ref().map(target_groups_of).unwrap_or_default())
+    }
+
+    /// The group of a member, as its settings are; `None`: there is none of that name any more.
+    pub async fn describe_group(&self, member: &Member) -> Result<Option<Group>, CallError> {
+        let found = self.group(&member.group).await?;
+        Ok(found.map(|found| {
+            let triggers = found.instance_lifecycle_policy().and_then(|p| p.retention_triggers());
+            let abandoned = triggers.and_then(|triggers| triggers.terminate_hook_abandon());
+            let grace = found.health_check_grace_period().and_then(|s| u64::try_from(s).ok());
+            Group {
+                name: member.group.clone(),
+                state: member.state.clone(),
+                health_check_type: found.health_check_type().unwrap_or("EC2").to_owned(),
+                grace: Duration::from_secs(grace.unwrap_or(0)),
+                retains: abandoned == Some(&RetentionAction::Retain),
+                target_groups: target_groups_of(&found),
+            }
+        }))
+    }
+
+    async fn group(&self, name: &str) -> Result<Option<AutoScalingGroup>, CallError> {
+        let request = self.client.describe_auto_scaling_groups().auto_scaling_group_names(name);
         let answer = request.send().await;
         let answer =
             answer.map_err(|error| call_error("autoscaling:DescribeAutoScalingGroups", &error))?;
-        let mut arns = BTreeSet::new();
-        for found in answer.auto_scaling_groups() {
-            arns.extend(found.target_group_arns().iter().cloned());
-            // Attached the newer way; names of classic load balancers and VPC Lattice are among
-            // them.
-            let sources = found.traffic_sources().iter().filter_map(|source| source.identifier());
-            let balanced = sources.filter(|arn| arn.contains(":elasticloadbalancing:"));
-            arns.extend(balanced.map(str::to_owned));
-        }
-        Ok(arns.into_iter().collect())
+        Ok(answer.auto_scaling_groups.unwrap_or_default().into_iter().next())
+    }
+
+    /// Tries what changes something, where there is nothing to change: a hook of the group that
+    /// does not exist, and a group that does not.
+    pub async fn try_actions(&self, group: &str, instance: &str) -> [Action; 4] {
+        let heartbeat = self.client.record_lifecycle_action_heartbeat();
+        let heartbeat = heartbeat.auto_scaling_group_name(group).lifecycle_hook_name(NOTHING);
+        let complete = self.client.complete_lifecycle_action().lifecycle_hook_name(NOTHING);
+        let complete = complete.auto_scaling_group_name(group).instance_id(instance);
+        let enter = self.client.enter_standby().auto_scaling_group_name(NOTHING);
+        let enter = enter.instance_ids(instance).should_decrement_desired_capacity(true);
+        let exit = self.client.exit_standby().auto_scaling_group_name(NOTHING);
+        let (heartbeat, complete, enter, exit) = tokio::join!(
+            heartbeat.instance_id(instance).send(),
+            complete.lifecycle_action_result("CONTINUE").send(),
+            enter.send(),
+            exit.instance_ids(instance).send(),
+        );
+        [
+            tried("autoscaling:RecordLifecycleActionHeartbeat", &heartbeat),
+            tried("autoscaling:CompleteLifecycleAction", &complete),
+            tried("autoscaling:EnterStandby", &enter),
+            tried("autoscaling:ExitStandby", &exit),
+        ]
     }
 
     /// Keeps a hook from timing out.
@@ -125,6 +169,16 @@ impl AutoScaling {
         let answer = request.instance_ids(instance).send().await;
         answer.map(drop).map_err(|error| call_error("autoscaling:ExitStandby", &error))
     }
+}
+
+/// ARNs of the target groups that a group registers its instances in.
+fn target_groups_of(group: &AutoScalingGroup) -> Vec<String> {
+    let mut arns: BTreeSet<_> = group.target_group_arns().iter().cloned().collect();
+    // Attached the newer way; names of classic load balancers and VPC Lattice are among them.
+    let sources = group.traffic_sources().iter().filter_map(|source| source.identifier());
+    let balanced = sources.filter(|arn| arn.contains(":elasticloadbalancing:"));
+    arns.extend(balanced.map(str::to_owned));
+    arns.into_iter().collect()
 }
 
 /// A hook as the core knows it; `None` for one of a transition that this version does not know.

@@ -9,11 +9,13 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
+use groundcrew_core::doctor::{Action, Outcome};
 use groundcrew_core::lifecycle::fleet::{CallError, CallErrorKind};
 use tokio::time::timeout;
 
 use super::autoscaling::AutoScaling;
 use super::load_balancing::LoadBalancing;
+use super::server_clock::ServerClock;
 use crate::errors::chain;
 
 /// How long region and configuration may take to be found. Off EC2 nobody answers.
@@ -29,6 +31,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const ENDPOINT_VARIABLES: [&str; 2] =
     ["AWS_ENDPOINT_URL_AUTO_SCALING", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2"];
 
+/// Codes of an answer that says that something is not allowed.
+const DENIALS: [&str; 3] = ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation"];
+
 const _: () = assert!(OPERATION_WITHIN.as_millis() > 2 * ATTEMPT_WITHIN.as_millis());
 
 /// Both clients.
@@ -38,6 +43,8 @@ pub struct FleetClients {
     pub autoscaling: AutoScaling,
     /// Elastic Load Balancing.
     pub balancing: LoadBalancing,
+    /// What time it is by their clocks.
+    pub clock: ServerClock,
 }
 
 impl FleetClients {
@@ -66,7 +73,12 @@ impl FleetClients {
         let retries =
             RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_max_backoff(BACKOFF_MAX);
         let shared = shared.to_builder().timeout_config(timeouts).retry_config(retries).build();
-        Self { autoscaling: AutoScaling::new(&shared), balancing: LoadBalancing::new(&shared) }
+        let clock = ServerClock::default();
+        Self {
+            autoscaling: AutoScaling::new(&shared, &clock),
+            balancing: LoadBalancing::new(&shared, &clock),
+            clock,
+        }
     }
 }
 
@@ -105,9 +117,29 @@ where
     }
 }
 
+/// What trying an action on something that does not exist says about whether it is allowed: AWS
+/// looks at that first.
+pub(super) fn tried<T, E>(name: &'static str, answer: &Result<T, SdkError<E>>) -> Action
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let Err(error) = answer else { return Action { name, outcome: Outcome::Allowed } };
+    let known = error.as_service_error().map(|error| (error.code(), error.message()));
+    let outcome = match known {
+        Some((Some(code), message)) if DENIALS.contains(&code) => {
+            Outcome::Denied(message.unwrap_or("no details").to_owned())
+        }
+        Some((Some("ValidationError" | "TargetGroupNotFound"), _)) => Outcome::Allowed,
+        _ => Outcome::Unknown(call_error(name, error).text),
+    };
+    Action { name, outcome }
+}
+
 /// The status decides; the codes are those that come with a status of another meaning.
 fn answered(action: &str, status: u16, code: &str, message: &str) -> CallError {
     let call_error = |kind, text| CallError { kind, text };
+    let denied =
+        || call_error(CallErrorKind::Denied, format!("{action} is not allowed: {message}"));
     match (status, code) {
         (_, "ValidationError") if message.contains("No active Lifecycle Action found") => {
             call_error(CallErrorKind::Gone, message.to_owned())
@@ -119,10 +151,8 @@ fn answered(action: &str, status: u16, code: &str, message: &str) -> CallError {
         (_, "Throttling" | "ThrottlingException" | "RequestLimitExceeded") => {
             passing(format!("{action} is asked for too often: {message}"))
         }
-        (_, "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation")
-        | (401 | 403, _) => {
-            call_error(CallErrorKind::Denied, format!("{action} is not allowed: {message}"))
-        }
+        (401 | 403, _) => denied(),
+        (_, code) if DENIALS.contains(&code) => denied(),
         (_, "") => passing(format!("{action} failed with status {status}")),
         (_, code) => passing(format!("{action} failed with {code}: {message}")),
     }

@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod imds;
 pub mod load_balancing;
 pub mod s3;
+pub mod server_clock;
 
 /// How long a TCP connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);

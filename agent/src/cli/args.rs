@@ -61,6 +61,8 @@ Exit codes: 0 the file can be used, 1 it cannot.
 Example:
   groundcrew check --config /etc/groundcrew/groundcrew.toml")]
     Check(ConfigArgs),
+    /// Check the timeouts, rights and clocks by which requests are lost, as AWS has them now.
+    Doctor(DoctorArgs),
     /// Is it all right? What runs, what should run, what happened.
     Status(StatusArgs),
     /// The releases on this host, or one of them in detail.
@@ -178,6 +180,26 @@ pub struct ConfigArgs {
     /// The host's configuration.
     #[arg(long, value_name = "FILE")]
     pub config: Utf8PathBuf,
+}
+
+/// `groundcrew doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Asks the metadata service, Auto Scaling, Elastic Load Balancing, the source, systemd and the agent.
+Changes nothing: what would change something is tried on what does not exist.
+
+Exit codes: 0 nothing is bad, 1 something is.
+
+Examples:
+  groundcrew doctor --config /etc/groundcrew/groundcrew.toml
+  groundcrew doctor --config groundcrew.toml --json | jq '.findings[] | select(.fix)'")]
+pub struct DoctorArgs {
+    /// The host's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: Utf8PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `groundcrew status`.

@@ -6,6 +6,7 @@ mod agent;
 pub mod args;
 mod check;
 mod demo;
+mod doctor;
 mod drain;
 mod drill;
 mod fetch;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     let mut out = Output::stdout();
     match cli.command {
         Command::Check(args) => check::run(&args, &mut out),
+        Command::Doctor(args) => block_on(doctor::run(&args, &client, &mut out)),
         Command::Status(args) => block_on(status::run(&args, &client, &mut out)),
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),

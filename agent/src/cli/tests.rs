@@ -26,6 +26,7 @@ fn every_form_of_the_interface_is_taken() {
         "rollback --source s3://bucket/prefix --environment production --to v41",
         "agent --config /etc/groundcrew/groundcrew.toml",
         "check --config groundcrew.toml",
+        "doctor --config groundcrew.toml --json",
         "status",
         "status --json -w",
         "--socket /tmp/a.sock status",
@@ -80,6 +81,7 @@ fn the_help_fits_a_screen() {
       fetch     Bring an environment's release to disk without running it, to bake it into an image
       agent     Run the agent: the daemon that systemd starts on every host
       check     Validate a configuration file; prints every problem at once
+      doctor    Check the timeouts, rights and clocks by which requests are lost, as AWS has them now
       status    Is it all right? What runs, what should run, what happened
       releases  The releases on this host, or one of them in detail
       logs      What the application printed, across restarts and releases

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use groundcrew_core::doctor::TierNumbers;
 use groundcrew_core::status::{ReleasesDocument, StatusDocument};
 use groundcrew_core::time::Moment;
 use groundcrew_core::types::{TierName, Version};
@@ -88,6 +89,8 @@ pub enum Request {
         /// Step by step.
         answer: oneshot::Sender<Vec<String>>,
     },
+    /// What do the tiers that run take?
+    Tiers(oneshot::Sender<Vec<TierNumbers>>),
     /// Play a notice.
     Drill {
         /// What is played.

@@ -65,6 +65,7 @@ impl Desk {
                 self.order(|answer| Request::Order { reason: None, answer }).await
             }
             (&Method::GET, "/v1/drill") => self.drill_plan(&query).await,
+            (&Method::GET, "/v1/tiers") => self.tiers().await,
             (&Method::POST, "/v1/drill") => self.drill(&query).await,
             (&Method::POST, "/v1/standby") => self.order(Request::Standby).await,
             (&Method::POST, "/v1/reload") => self.reload().await,
@@ -123,6 +124,12 @@ impl Desk {
         let (sender, receiver) = oneshot::channel();
         let plan = self.ask(Request::DrillPlan { within, answer: sender }, receiver).await?;
         Ok(answer::json(StatusCode::OK, &plan))
+    }
+
+    async fn tiers(&self) -> Result<Answer, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let tiers = self.ask(Request::Tiers(sender), receiver).await?;
+        Ok(answer::json(StatusCode::OK, &tiers))
     }
 
     async fn drill(&self, query: &Query<'_>) -> Result<Answer, Refused> {

@@ -72,6 +72,12 @@ fn quote(path: &str) -> String {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_core_knows_how_long_idle_connections_are_kept() {
+        let ms = groundcrew_core::limits::PRELOAD_KEEP_ALIVE.as_millis();
+        assert!(SOURCE.contains(&format!("const KEEP_ALIVE_MS = {ms};")));
+    }
+
     fn options(preload: &str, before: Option<&str>) -> String {
         let set = environment(
             "/run/channel.sock".into(),

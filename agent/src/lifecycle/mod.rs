@@ -23,12 +23,14 @@ use crate::clock;
 use crate::errors::chain;
 
 mod detect;
+mod examine;
 mod known;
 mod read;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+pub use examine::examine;
 use watch::{InstanceIds, Pace, Watch};
 
 /// How long what was said about the group counts as known.
@@ -58,13 +60,7 @@ impl Lifecycle {
         events: mpsc::Sender<Event>,
         cancel: &CancellationToken,
     ) -> Self {
-        let signs = detect::Signs {
-            forced: enabled,
-            disabled: imds::is_disabled(),
-            endpoint: imds::endpoint_override().is_some(),
-        };
-        let enabled = detect::is_instance(signs, Utf8Path::new("/sys"));
-        Self::with(enabled.then(Imds::open), events, cancel, Pace::USUAL)
+        Self::with(is_instance(enabled).then(Imds::open), events, cancel, Pace::USUAL)
     }
 
     fn with(
@@ -226,6 +222,17 @@ impl Lifecycle {
             .and_then(read::instance_id)
             .ok_or_else(|| passing("the instance's id is not known: the metadata has none"))
     }
+}
+
+/// Whether this host is an EC2 instance: `enabled` says so, or else the environment and the
+/// machine.
+fn is_instance(enabled: Option<bool>) -> bool {
+    let signs = detect::Signs {
+        forced: enabled,
+        disabled: imds::is_disabled(),
+        endpoint: imds::endpoint_override().is_some(),
+    };
+    detect::is_instance(signs, Utf8Path::new("/sys"))
 }
 
 /// The answer, or that there is none by the time the core gives up.

@@ -171,6 +171,10 @@ impl Agent {
                 drop(answer.send(self.controller.drain_plan(within)));
                 None
             }
+            Request::Tiers(answer) => {
+                drop(answer.send(self.controller.tier_numbers()));
+                None
+            }
             Request::Drill { text, within, answer } => self.drill(text, within, answer),
             Request::Standby(answer) => {
                 self.standby(answer);

@@ -11,6 +11,7 @@ use crate::harness::load::{Kind, Load, Report, RunningLoad};
 use crate::harness::wait_until;
 
 mod comes_back;
+mod doctor;
 mod joins;
 mod leaves;
 mod metadata;

@@ -181,6 +181,15 @@ def terminate_instance(self, instance_id, should_decrement):
         return models.TerminateInstanceActivity(instance.instance, capacity_before)
 
 
+def named_group(backend, name):
+    group = backend.autoscaling_groups.get(name)
+    if not group:
+        raise ValidationError(
+            f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"
+        )
+    return group
+
+
 def named_instances(backend, group_name, instance_ids, states):
     """Those instances of the group, which must be in one of `states`."""
     found = []
@@ -197,7 +206,7 @@ def named_instances(backend, group_name, instance_ids, states):
 
 def take_out(backend, group_name, instance_ids, should_decrement, walk):
     """Sends instances on a walk out of service; without the decrement others replace them."""
-    group = backend.autoscaling_groups[group_name]
+    group = named_group(backend, group_name)
     states = ["InService"] if walk is lifecycle.enter_standby else ["InService", "Standby"]
     instances = named_instances(backend, group_name, instance_ids, states)
     for instance in instances:
@@ -210,14 +219,14 @@ def take_out(backend, group_name, instance_ids, should_decrement, walk):
 
 def enter_standby_instances(self, group_name, instance_ids, should_decrement):
     with LOCK:
-        before = self.autoscaling_groups[group_name].desired_capacity
+        before = named_group(self, group_name).desired_capacity
         out = take_out(self, group_name, instance_ids, should_decrement, lifecycle.enter_standby)
         return [models.EnterStandbyActivity(one.instance, before) for one in out]
 
 
 def exit_standby_instances(self, group_name, instance_ids):
     with LOCK:
-        group = self.autoscaling_groups[group_name]
+        group = named_group(self, group_name)
         before = group.desired_capacity
         instances = named_instances(self, group_name, instance_ids, ["Standby"])
         for instance in instances:
@@ -323,13 +332,7 @@ def create_auto_scaling_group(self):
 
 
 def requested_group(request):
-    name = request._get_param("AutoScalingGroupName")
-    group = request.autoscaling_backend.autoscaling_groups.get(name)
-    if not group:
-        raise ValidationError(
-            f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"
-        )
-    return group
+    return named_group(request.autoscaling_backend, request._get_param("AutoScalingGroupName"))
 
 
 def requested_wait(request):

@@ -2,6 +2,7 @@
 //! are the shell's to fill in.
 
 use super::*;
+use crate::doctor::TierNumbers;
 use crate::process::{Phase, Process};
 use crate::rollout::{Kind, Stage};
 use crate::status::*;
@@ -76,6 +77,23 @@ impl Controller {
             },
             events: ledger.events.iter().rev().cloned().collect(),
         }
+    }
+
+    /// What the tiers that run take, in numbers.
+    #[must_use]
+    pub fn tier_numbers(&self) -> Vec<TierNumbers> {
+        let numbers = |live: &GenerationState| {
+            let spec = &live.record.plan.spec;
+            TierNumbers {
+                name: live.record.tier.clone(),
+                port: spec.port,
+                handoff: spec.handoff,
+                bleed_ms: crate::time::ms(spec.bleed),
+                stop_ms: crate::time::ms(spec.stop),
+                ready_within_ms: crate::time::ms(spec.ready.within),
+            }
+        };
+        self.live().map(numbers).collect()
     }
 
     /// Notes since when the state is what it is.

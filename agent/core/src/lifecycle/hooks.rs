@@ -242,14 +242,21 @@ pub fn ours<'a>(
     membership: &'a Membership,
     settings: &'a LifecycleSettings,
 ) -> impl Iterator<Item = &'a Hook> {
-    let transitions = transitions(&membership.state);
-    let of = |transition| membership.hooks.iter().filter(move |h| h.transition == transition);
-    transitions.iter().flat_map(move |transition| {
-        let alone = of(*transition).count() == 1;
-        of(*transition).filter(move |hook| match &settings.hooks {
-            Some(names) => names.contains(&hook.name),
-            None => alone || hook.name.starts_with("groundcrew"),
-        })
+    let transitions = transitions(&membership.state).iter();
+    transitions.flat_map(move |transition| ours_of(&membership.hooks, *transition, settings))
+}
+
+/// The hooks of a transition that are the agent's to complete.
+pub fn ours_of<'a>(
+    hooks: &'a [Hook],
+    transition: Transition,
+    settings: &'a LifecycleSettings,
+) -> impl Iterator<Item = &'a Hook> {
+    let of = move || hooks.iter().filter(move |hook| hook.transition == transition);
+    let alone = of().count() == 1;
+    of().filter(move |hook| match &settings.hooks {
+        Some(names) => names.contains(&hook.name),
+        None => alone || hook.name.starts_with("groundcrew"),
     })
 }
 

@@ -144,7 +144,7 @@ async fn what_is_said_is_what_the_api_asks_for() {
         "RegisterTargets",
     ];
     let fake = FakeAws::start(actions.map(|action| (action, result(action, ""))).into()).await;
-    let FleetClients { autoscaling, balancing } = fake.clients();
+    let FleetClients { autoscaling, balancing, .. } = fake.clients();
     autoscaling.record_heartbeat("web", "drain", "i-1").await.unwrap();
     autoscaling.complete_action("web", "drain", "i-1", HookResult::Abandon).await.unwrap();
     autoscaling.enter_standby("web", "i-1", true).await.unwrap();
@@ -244,4 +244,84 @@ async fn without_credentials_or_a_server_the_reason_is_named() {
     assert_eq!(error.kind, CallErrorKind::Passing);
     assert!(error.text.starts_with("autoscaling:ExitStandby could not be asked"), "{error:?}");
     assert!(error.text.contains("Connection refused"), "{error:?}");
+}
+
+#[tokio::test]
+async fn settings_are_read_as_they_are() {
+    let (arn, lb) =
+        ("arn:aws:elasticloadbalancing:r:1:targetgroup/a/1", "arn:1:loadbalancer/app/b/2");
+    let group = format!(
+        "<AutoScalingGroups><member><AutoScalingGroupName>web</AutoScalingGroupName>\
+        <HealthCheckType>ELB</HealthCheckType><HealthCheckGracePeriod>90</HealthCheckGracePeriod>\
+        <TargetGroupARNs><member>{arn}</member></TargetGroupARNs><InstanceLifecyclePolicy>\
+        <RetentionTriggers><TerminateHookAbandon>retain</TerminateHookAbandon></RetentionTriggers>\
+        </InstanceLifecyclePolicy></member></AutoScalingGroups>"
+    );
+    let target_group = format!(
+        "<TargetGroups><member><TargetGroupArn>{arn}</TargetGroupArn>\
+        <TargetGroupName>a</TargetGroupName><Port>3000</Port>\
+        <HealthCheckPort>9180</HealthCheckPort>\
+        <HealthCheckIntervalSeconds>5</HealthCheckIntervalSeconds>\
+        <UnhealthyThresholdCount>3</UnhealthyThresholdCount>\
+        <HealthCheckPath>/ready</HealthCheckPath>\
+        <LoadBalancerArns><member>{lb}</member></LoadBalancerArns></member></TargetGroups>"
+    );
+    let attribute = |key: &str, value: &str| {
+        let member = format!("<member><Key>{key}</Key><Value>{value}</Value></member>");
+        format!("<Attributes>{member}</Attributes>")
+    };
+    let delay = attribute("deregistration_delay.timeout_seconds", "17");
+    let idle = attribute("idle_timeout.timeout_seconds", "61");
+    let fake = FakeAws::start(Answers::from([
+        ("DescribeAutoScalingGroups", result("DescribeAutoScalingGroups", &group)),
+        ("DescribeTargetGroups", result("DescribeTargetGroups", &target_group)),
+        ("DescribeTargetGroupAttributes", result("DescribeTargetGroupAttributes", &delay)),
+        ("DescribeLoadBalancerAttributes", result("DescribeLoadBalancerAttributes", &idle)),
+    ]))
+    .await;
+    let FleetClients { autoscaling, balancing, clock } = fake.clients();
+    assert_eq!(clock.ahead_ms(), None);
+    let member = Member { group: "web".into(), state: "InService".into() };
+    let group = autoscaling.describe_group(&member).await.unwrap().unwrap();
+    assert_eq!((group.health_check_type.as_str(), group.grace.as_secs()), ("ELB", 90));
+    assert!(group.retains && group.target_groups == [arn], "{group:?}");
+    let found = balancing.describe_target_groups(&group.target_groups).await.unwrap();
+    let health = found[0].health.as_ref().unwrap();
+    assert_eq!((health.port, health.path.as_deref()), (Some(9180), Some("/ready")));
+    assert_eq!((health.interval.as_secs(), health.unhealthy), (5, 3));
+    assert_eq!((found[0].port, found[0].balancers.as_slice()), (Some(3000), &[lb.to_owned()][..]));
+    let attributes = balancing.target_group_attributes(arn).await.unwrap();
+    assert_eq!(attributes.deregistration_delay, Some(Duration::from_secs(17)));
+    assert_eq!(attributes.slow_start, None);
+    assert_eq!(balancing.idle_timeout(lb).await, Ok(Some(Duration::from_secs(61))));
+    // The server is this machine.
+    assert_eq!(clock.ahead_ms(), Some(0));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_tells_what_is_allowed() {
+    let fake = FakeAws::start(Answers::from([
+        ("RecordLifecycleActionHeartbeat", failure(400, "ValidationError", "No active action")),
+        ("CompleteLifecycleAction", failure(403, "AccessDenied", "no policy")),
+        ("EnterStandby", failure(403, "SignatureDoesNotMatch", "Signature expired")),
+        ("ExitStandby", failure(400, "ValidationError", "name not found")),
+        ("DeregisterTargets", failure(400, "TargetGroupNotFound", "not found")),
+        ("RegisterTargets", failure(403, "AccessDenied", "no policy")),
+    ]))
+    .await;
+    let FleetClients { autoscaling, balancing, .. } = fake.clients();
+    let tried = Box::pin(autoscaling.try_actions("web", "i-1")).await;
+    let denied = Outcome::Denied("no policy".into());
+    assert_eq!(tried[0].outcome, Outcome::Allowed);
+    assert_eq!(tried[1], Action { name: "autoscaling:CompleteLifecycleAction", outcome: denied });
+    assert!(matches!(&tried[2].outcome, Outcome::Unknown(why) if why.contains("expired")));
+    assert_eq!(tried[3].outcome, Outcome::Allowed);
+    let arn = "arn:aws:elasticloadbalancing:r:1:targetgroup/a/1";
+    let tried = balancing.try_actions(arn, "i-1").await;
+    assert_eq!(tried[0].outcome, Outcome::Allowed);
+    assert!(matches!(tried[1].outcome, Outcome::Denied(_)));
+    let asked = fake.asked();
+    let changes = |asked: &&String| asked.contains("web") && !asked.contains("LifecycleAction");
+    assert_eq!(asked.iter().find(changes), None, "{asked:#?}");
+    assert!(!asked.iter().any(|asked| asked.contains("targetgroup%2Fa%2F1")), "{asked:#?}");
 }

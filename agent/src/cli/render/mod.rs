@@ -1,6 +1,7 @@
 //! Documents as text for a terminal. Pure: no clock, no environment, no terminal is asked; ages are
 //! counted from the document's own `now`.
 
+pub mod doctor;
 mod human;
 pub mod releases;
 pub mod status;

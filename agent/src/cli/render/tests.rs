@@ -6,6 +6,7 @@ use groundcrew_core::types::Digest;
 
 use super::{Style, releases, status};
 
+mod examined;
 mod leaving;
 
 const NOW: Wall = Wall(1_787_311_447_000); // Fri 2026-08-21 11:24:07 UTC
