@@ -69,9 +69,13 @@ fn completion(fleet: &Fleet, hook: &str) -> Call {
         let calls = fleet.calls_of(action).into_iter();
         calls.filter(|call| call.parameter("LifecycleHookName") == hook).collect()
     };
-    let completions = of("CompleteLifecycleAction");
-    let accepted: Vec<_> = completions.iter().filter(|call| call.status == Some(200)).collect();
-    assert_eq!(accepted.len(), 1, "{completions:#?}");
+    let accepted = wait_until(SOON, "one completion", || {
+        let completions = of("CompleteLifecycleAction");
+        let accepted: Vec<_> =
+            completions.iter().filter(|call| call.status == Some(200)).cloned().collect();
+        if accepted.is_empty() { Err(completions) } else { Ok(accepted) }
+    });
+    assert_eq!(accepted.len(), 1, "{accepted:#?}");
     let late = of("RecordLifecycleActionHeartbeat").into_iter().find(|h| h.at > accepted[0].at);
     assert_eq!(late, None, "a heartbeat after {:#?}", accepted[0]);
     accepted[0].clone()
