@@ -1,6 +1,7 @@
 //! The host's place in its group: what it is asked and told, and which hooks it completes.
 
 use super::*;
+use crate::lifecycle::drain::Balancers;
 use crate::lifecycle::fleet::{FleetAnswer, FleetCall, Membership};
 use crate::lifecycle::hooks::{self, HookLedger, Verdict};
 use crate::lifecycle::notice::{Cause, next_near, reasons};
@@ -38,6 +39,12 @@ impl Controller {
         // The agent's own end is over; the host's reasons are looked at again.
         if lifecycle.drain.as_ref().is_some_and(drain::Drain::is_only_exit) {
             lifecycle.drain = None;
+        }
+        if let Some(drain) = &mut lifecycle.drain
+            && matches!(drain.balancers, Balancers::Deregistering { .. })
+        {
+            // The answer went to the agent before. Asked again, it does no harm.
+            drain.balancers = Balancers::Unknown { by: now.at.plus(limits::BALANCERS_ASK_WITHIN) };
         }
         if !same_boot {
             lifecycle.sighting = None;
