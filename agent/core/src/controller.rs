@@ -93,6 +93,8 @@ pub struct Controller {
     registering: lifecycle::Registering,
     sight_trouble: Option<String>,
     drill: Option<Notice>,
+    /// Lines of the drain's record that the log has.
+    logged: usize,
     exit: Option<String>,
     exited: bool,
     stepped: Now,
@@ -127,6 +129,7 @@ impl Controller {
             registering: lifecycle::Registering::default(),
             sight_trouble: None,
             drill: None,
+            logged: 0,
             exit: None,
             exited: false,
             stepped: Now::default(),
@@ -290,6 +293,7 @@ impl Controller {
         self.finish_drain(now, out);
         self.drive_hooks(now, out);
         self.record_effects(now, out);
+        self.log_record(out);
         self.note_state(now);
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ledger::Ledger;
-use crate::lifecycle::drain::Quiet;
+use crate::lifecycle::drain::{Quiet, Step};
 use crate::lifecycle::fleet::FleetCall;
 use crate::spec::TierPlan;
 pub use crate::status::{EventLevel as Level, EventStatus as Told};
@@ -85,6 +85,8 @@ pub enum Effect {
     Prune(Digest),
     /// Ask or tell Auto Scaling and the load balancers. Answered by `Fleet`.
     Fleet(FleetCall),
+    /// Write a line of the drain's record to the log.
+    Record(Step),
     /// Tell people.
     Tell(Told),
     /// Everything has ended: the agent may go.

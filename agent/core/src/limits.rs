@@ -80,6 +80,8 @@ pub const SPOT_NOTICE_MAX: Duration = Duration::from_mins(2);
 /// What is assumed when its time cannot be right by this host's clock.
 pub const SPOT_NOTICE_UNKNOWN: Duration = Duration::from_secs(20);
 
+/// How far the clock may be off before people are told; AWS refuses signatures at five minutes.
+pub const CLOCK_OFF_MAX: Duration = Duration::from_mins(1);
 /// How long one call to AWS about the fleet may take before it counts as lost.
 pub const FLEET_CALL_WITHIN: Duration = Duration::from_secs(15);
 /// Pause between the first questions about a state that is about to change.

@@ -39,6 +39,11 @@ impl ServerClock {
         self.state().best_ms.map(|(_, ahead_ms)| ahead_ms)
     }
 
+    /// What was seen so far does not count any more.
+    pub fn forget(&self) {
+        self.state().best_ms = None;
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -168,6 +168,8 @@ impl Lifecycle {
 
     async fn ask(&self) -> Result<Option<Box<Membership>>, CallError> {
         let (clients, instance) = self.ready().await?;
+        // What it was before a stop or a hibernation says nothing.
+        clients.clock.forget();
         let autoscaling = &clients.autoscaling;
         let Some(Member { group, state }) = autoscaling.describe_instance(&instance).await? else {
             return Ok(None);
@@ -184,7 +186,8 @@ impl Lifecycle {
                 autoscaling.target_group_arns(&group),
             )?,
         };
-        let membership = Membership { group, state, hooks, target_groups };
+        let clock_ahead_ms = clients.clock.ahead_ms();
+        let membership = Membership { group, state, hooks, target_groups, clock_ahead_ms };
         if known.is_none() {
             *about = Some((clock::at(), membership.clone()));
         }

@@ -2,6 +2,7 @@
 //! answer comes back as an event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use groundcrew_core::effect::Effect;
 use groundcrew_core::event::{ChannelReading, Event, FetchOutcome, News, OnDisk};
@@ -58,6 +59,10 @@ impl Agent {
             }
             Effect::Prune(digest) => self.prune(digest),
             Effect::Fleet(call) => self.call_fleet(call),
+            Effect::Record(step) => {
+                let after = groundcrew_core::time::text(Duration::from_millis(step.after_ms));
+                tracing::info!("drain +{after}: {}", step.text);
+            }
             Effect::Tell(told) => self.tell(&told),
             Effect::Exit => self.exit = true,
         }

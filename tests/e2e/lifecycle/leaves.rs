@@ -155,4 +155,6 @@ fn assert_ended_well(agent: &Agent<'_>) {
         assert!(steps.iter().any(|(_, text)| text.contains(part)), "{part}: {steps:#?}");
     }
     agent.wait_for_no_strays();
+    let log = agent.log();
+    assert!(log.contains("requests in flight") && log.contains("drain +"), "{log}");
 }

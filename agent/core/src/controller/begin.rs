@@ -84,7 +84,12 @@ impl Controller {
         let wanted = goal.is_some_and(|goal| same_release(&goal.release, &record.target.release));
         let mut later = self.ledger.generations.range(number.next()..);
         let newest = later.all(|(_, later)| later.tier != record.tier);
+        // What was rejected serves until another takes over; of which nothing runs serves nothing.
+        let target = &record.target;
+        let runs = found.iter().any(|found| found.id.generation == number);
+        let bad = !runs && self.is_rejected(target) && self.alternative_to(target);
         let role = match self.on_disk.iter().any(present) {
+            _ if bad => Role::Retiring,
             true if live => Role::Live,
             true if wanted && newest => Role::Candidate,
             _ => Role::Retiring,

@@ -308,6 +308,14 @@ impl Controller {
         }
     }
 
+    /// Lets the log have what was written down since.
+    pub(super) fn log_record(&mut self, out: &mut Vec<Effect>) {
+        let steps = self.ledger.lifecycle.drain.as_ref().map_or(&[][..], |drain| &drain.steps);
+        let new = steps.get(self.logged..).unwrap_or_default();
+        out.extend(new.iter().cloned().map(Effect::Record));
+        self.logged = steps.len();
+    }
+
     /// Writes down what the processes say while the host leaves.
     pub(super) fn record_news(&mut self, now: Now, id: &crate::types::ProcessId, news: &News) {
         let text = match news {

@@ -14,12 +14,13 @@ use crate::lifecycle::{Order, drain};
 pub(super) struct Gate {
     since: Moment,
     sight: bool,
+    fleet: bool,
     channel: bool,
 }
 
 impl Gate {
     fn opens(&self) -> Option<Moment> {
-        let sight = self.sight.then(|| self.since.plus(limits::SIGHT_WITHIN));
+        let sight = (self.sight || self.fleet).then(|| self.since.plus(limits::SIGHT_WITHIN));
         let channel = self.channel.then(|| self.since.plus(limits::CHANNEL_FIRST_WITHIN));
         sight.max(channel)
     }
@@ -51,11 +52,13 @@ impl Controller {
             lifecycle.drain = None;
             lifecycle.hooks = HookLedger::default();
         }
+        // The agent before has logged them.
+        self.logged = lifecycle.drain.as_ref().map_or(0, |drain| drain.steps.len());
         let known = lifecycle.sighting.is_some();
         if !same_boot && alone {
             let sight = self.settings.lifecycle.enabled && !known;
             let channel = self.ledger.current.is_some();
-            self.gate = Some(Gate { since: now.at, sight, channel });
+            self.gate = Some(Gate { since: now.at, sight, fleet: sight, channel });
         }
     }
 
@@ -97,6 +100,7 @@ impl Controller {
         if let Some(sighting) = sighting {
             if let Some(gate) = &mut self.gate {
                 gate.sight = false;
+                gate.fleet &= sighting.target.is_some();
             }
             self.target_changes(now, &sighting, out);
             self.ledger.lifecycle.sighting = Some(sighting);
@@ -143,7 +147,7 @@ impl Controller {
         let left_pool = matches!(before, Some(TargetState::Warmed(_)))
             && !matches!(sighting.target, Some(TargetState::Warmed(_)));
         if left_pool {
-            self.gate = Some(Gate { since: now.at, sight: false, channel: true });
+            self.gate = Some(Gate { since: now.at, sight: false, fleet: true, channel: true });
             self.poll.next = now.at;
         }
     }
@@ -202,6 +206,10 @@ impl Controller {
     pub(super) fn fleet_answered(&mut self, now: Now, answer: FleetAnswer, out: &mut Vec<Effect>) {
         match answer {
             FleetAnswer::Membership(answer) => {
+                // The credentials have been used, and the clock was looked at.
+                if let Some(gate) = &mut self.gate {
+                    gate.fleet = false;
+                }
                 if let Some(error) = self.fleet.answered(now.at, answer) {
                     let text = format!("Auto Scaling cannot be asked: {error}");
                     out.push(tell(now, Level::Warning, text));
@@ -248,6 +256,9 @@ impl Controller {
         }
         let text = format!("{}: {}", membership.group, membership.state);
         out.push(tell(now, Level::Normal, text));
+        if let Some(text) = membership.clock_trouble() {
+            out.push(tell(now, Level::Error, text));
+        }
         if hooks::are_ambiguous(membership, &self.settings.lifecycle) {
             let text = "several hooks hold the instance, and which are the agent's to complete is \
                         not said; name them in lifecycle.hooks";

@@ -72,6 +72,8 @@ pub struct Membership {
     pub hooks: Vec<Hook>,
     /// ARNs of the group's target groups.
     pub target_groups: Vec<String>,
+    /// How far this host's clock is ahead of AWS's, in milliseconds, as far as the answer proves.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 /// A lifecycle hook.
@@ -174,6 +176,16 @@ impl Membership {
         waits || steady.contains(&self.state.as_str()) || self.state.starts_with("Warmed:")
     }
 
+    /// What is wrong with this host's clock, if enough is to say so.
+    #[must_use]
+    pub fn clock_trouble(&self) -> Option<String> {
+        let off_ms = self.clock_ahead_ms?;
+        let off = Duration::from_millis(off_ms.unsigned_abs());
+        let way = if off_ms > 0 { "ahead of" } else { "behind" };
+        (off >= limits::CLOCK_OFF_MAX)
+            .then(|| format!("this host's clock is {} {way} AWS's", crate::time::text(off)))
+    }
+
     /// Whether a hook holds the instance on its way out, so that there is a state to wait for.
     #[must_use]
     pub fn has_hook(&self, transition: Transition) -> bool {
@@ -268,7 +280,8 @@ mod tests {
 
     fn in_state(state: &str) -> Membership {
         let (group, state) = ("web".to_owned(), state.to_owned());
-        Membership { group, state, hooks: Vec::new(), target_groups: Vec::new() }
+        let (hooks, target_groups) = (Vec::new(), Vec::new());
+        Membership { group, state, hooks, target_groups, clock_ahead_ms: None }
     }
 
     #[test]

@@ -289,6 +289,7 @@ mod tests {
             state: "Terminating:Wait".into(),
             hooks: names.iter().map(|name| hook(name, Transition::Terminating)).collect(),
             target_groups: Vec::new(),
+            clock_ahead_ms: None,
         }
     }
 

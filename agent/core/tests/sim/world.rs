@@ -87,6 +87,8 @@ pub struct World {
     /// Half of the hosts are in an Auto Scaling group.
     pub cloud: Option<Cloud>,
     agent: Option<Controller>,
+    /// An agent has begun since the host booted.
+    same_boot: bool,
     ledger: Ledger,
     coming: BTreeMap<(Moment, u64), Coming>,
     sequence: u64,
@@ -111,6 +113,7 @@ impl World {
             faults: true,
             cloud: None,
             agent: None,
+            same_boot: false,
             ledger: Ledger::default(),
             coming: BTreeMap::new(),
             sequence: 0,
@@ -300,7 +303,8 @@ impl World {
             self.come(after, Coming::Process(id, process.run, Deed::Hello));
         }
         let on_disk = self.on_disk();
-        self.step(Event::Begun { found, on_disk, same_boot: true });
+        let same_boot = std::mem::replace(&mut self.same_boot, true);
+        self.step(Event::Begun { found, on_disk, same_boot });
         if self.cloud.is_some() {
             self.sees();
         }
@@ -331,6 +335,18 @@ impl World {
             crate::invariants::check_step(self, &agent);
             self.agent = Some(agent);
         }
+    }
+
+    fn reboot(&mut self) {
+        self.log("the host boots");
+        self.agent = None;
+        self.same_boot = false;
+        self.processes.clear();
+        let of_the_host =
+            |coming: &Coming| matches!(coming, Coming::ToAgent(_) | Coming::Process(..));
+        self.coming.retain(|_, coming| !of_the_host(coming));
+        let after = self.dice.between(5000, 60_000);
+        self.come(after, Coming::AgentStarts);
     }
 
     fn agent_dies(&mut self) {

@@ -162,12 +162,15 @@ impl World {
     fn whim(&mut self) {
         let wall = self.now.wall;
         let passes_after = self.dice.between(1000, 240_000);
-        let whim = self.dice.between(0, 9);
+        let whim = self.dice.between(0, 10);
         if whim == 5 {
             return self.orders(Some("because".to_owned()), passes_after);
         }
         if whim == 6 {
             return self.step(Event::Leave { reason: "SIGTERM".to_owned() });
+        }
+        if whim == 9 {
+            return self.reboot();
         }
         if whim == 8 {
             let within = self.dice.one_in(2).then(|| Duration::from_secs(30));
@@ -283,6 +286,7 @@ impl World {
                     state: state.to_owned(),
                     hooks: hooks(),
                     target_groups: vec!["arn".to_owned()],
+                    clock_ahead_ms: None,
                 }))))
             }
             FleetCall::Heartbeat { hook, .. } => {

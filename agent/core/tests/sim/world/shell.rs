@@ -44,7 +44,7 @@ impl World {
                 self.counts.rollbacks += u64::from(told.text.contains("rolled back"));
                 self.log(format!("  # {}", told.text));
             }
-            Effect::Forget(_) | Effect::CloseSocket { .. } => {}
+            Effect::Forget(_) | Effect::CloseSocket { .. } | Effect::Record(_) => {}
             Effect::Fleet(call) => self.fleet(call),
             Effect::Exit => {
                 assert!(self.processes.is_empty(), "left behind\n{}", self.tail());
