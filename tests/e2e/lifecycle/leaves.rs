@@ -1,11 +1,11 @@
 //! Notices that end an instance's life, under load.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpStream;
 
 use super::*;
 use crate::harness::fleet::{Hook, Plan};
+use crate::harness::poll_until;
 
 /// From the end of the last request to the hook.
 const COMPLETED_WITHIN: Duration = Duration::from_secs(1);
@@ -101,10 +101,19 @@ fn a_hung_request_is_cut_in_time_for_the_market() {
     drop(slow);
 }
 
+/// Steps of a drain at which an agent is killed, as its record has them.
+const STEPS: [&str; 6] = [
+    "the group terminates it",
+    "takes it out of its load balancers",
+    "the load balancers are through",
+    "bleeds",
+    "has nothing left",
+    "completes hook",
+];
+
 #[test]
 fn an_agent_that_is_killed_at_every_step_goes_on_where_it_was() {
-    let mut seen = BTreeSet::new();
-    for kill_after_ms in [0, 300, 700, 1200, 1800, 2500, 3500] {
+    for part in STEPS {
         let terminate = vec![Hook { seconds: 20, ..Hook::named("terminate") }];
         let fleet = Fleet::start_with(&Plan { terminate, ..Plan::default() });
         let world = world_of(&fleet);
@@ -115,9 +124,11 @@ fn an_agent_that_is_killed_at_every_step_goes_on_where_it_was() {
         fleet.scale_in();
         std::thread::scope(|scope| {
             let sent = scope.spawn(|| until_deregistered(&fleet, load));
-            std::thread::sleep(Duration::from_millis(kill_after_ms));
-            let last = agent.status().ok().and_then(|status| steps(&status).last().cloned());
-            seen.insert(last.map(|(_, text)| text));
+            poll_until(Duration::from_millis(2), SOON, part, || {
+                let steps = steps(&agent.status()?);
+                let reached = steps.iter().any(|(_, text)| text.contains(part));
+                if reached { Ok(()) } else { Err(format!("{steps:?}")) }
+            });
             agent.kill();
             agent.restart();
             sent.join().unwrap().assert_none_failed();
@@ -127,7 +138,6 @@ fn an_agent_that_is_killed_at_every_step_goes_on_where_it_was() {
         agent.wait_for(SOON, "everything has ended", |status| status["state"] == "stopped");
         agent.wait_for_no_strays();
     }
-    assert!(seen.len() >= 3, "the kills hit different steps: {seen:#?}");
 }
 
 #[test]
