@@ -194,8 +194,7 @@ impl Controller {
 
     /// Whether nothing says that the host should not take requests.
     fn is_wanted(&self) -> bool {
-        let sighting = self.ledger.lifecycle.sighting.as_ref();
-        let target = sighting.and_then(|sighting| sighting.target.as_ref());
+        let target = self.ledger.lifecycle.target();
         let fit = target.is_none_or(|target| !matches!(target, TargetState::Unknown(_)));
         fit && self.notices.is_empty() && !self.is_draining()
     }

@@ -1,18 +1,12 @@
 //! `groundcrew drain`, `undrain` and `standby`: out of service, and back.
 
 use groundcrew_core::status::{State, StatusDocument};
-use serde::Deserialize;
 
 use super::args::DrainArgs;
 use super::render;
 use super::terminal::Output;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::control::client::ControlClient;
-
-#[derive(Debug, Deserialize)]
-struct Answer {
-    message: String,
-}
 
 pub(super) async fn drain(
     args: &DrainArgs,
@@ -22,19 +16,19 @@ pub(super) async fn drain(
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("reason", &args.reason)
         .finish();
-    let Answer { message } = client.post(&format!("/v1/drain?{query}")).await?;
+    let message = client.order(&format!("/v1/drain?{query}")).await?;
     out.print(&format!("{message}\n"))?;
     if args.wait { wait(client, out).await } else { Ok(EXIT_OK) }
 }
 
 pub(super) async fn undrain(client: &ControlClient, out: &mut Output) -> anyhow::Result<u8> {
-    let Answer { message } = client.post("/v1/undrain").await?;
+    let message = client.order("/v1/undrain").await?;
     out.print(&format!("{message}\n"))?;
     Ok(EXIT_OK)
 }
 
 pub(super) async fn standby(client: &ControlClient, out: &mut Output) -> anyhow::Result<u8> {
-    let Answer { message } = client.post("/v1/standby").await?;
+    let message = client.order("/v1/standby").await?;
     out.print(&format!("{message}\n"))?;
     Ok(EXIT_OK)
 }

@@ -9,7 +9,6 @@ use groundcrew_core::status::{DrainStatus, State, StatusDocument};
 use groundcrew_core::time::text;
 use groundcrew_core::types::{Pid, ProcessId};
 use nix::sys::signal::{Signal, kill};
-use serde::Deserialize;
 
 use super::args::{DrillArgs, DrillNotice};
 use super::render;
@@ -24,11 +23,6 @@ const SPOT_WITHIN: Duration = Duration::from_mins(2);
 const BACK_WITHIN: Duration = Duration::from_mins(1);
 /// Pause between two looks whether it is back.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-#[derive(Debug, Deserialize)]
-struct Answer {
-    message: String,
-}
 
 pub(super) async fn run(
     args: &DrillArgs,
@@ -55,7 +49,7 @@ pub(super) async fn run(
         return Ok(EXIT_OK);
     }
     let before: StatusDocument = client.get("/v1/status").await?;
-    let Answer { message } = client.post(&path).await?;
+    let message = client.order(&path).await?;
     out.print(&format!("{message}\n"))?;
     follow(before, client, out).await
 }

@@ -121,6 +121,12 @@ struct Refusal {
     error: String,
 }
 
+/// The answer to an order.
+#[derive(serde::Deserialize)]
+struct Done {
+    message: String,
+}
+
 /// Talks to the agent behind one socket. Each request has its own connection.
 #[derive(Debug, Clone)]
 pub struct ControlClient {
@@ -175,6 +181,12 @@ impl ControlClient {
     /// Gives an order and returns the JSON of the answer, once it is carried out.
     pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(&Method::POST, path, ORDER_WITHIN).await
+    }
+
+    /// Gives an order and returns what the agent says happens now.
+    pub async fn order(&self, path: &str) -> Result<String, ClientError> {
+        let Done { message } = self.post(path).await?;
+        Ok(message)
     }
 
     /// A stream of JSON documents, one per line, which lasts until either side has had enough.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use groundcrew_core::event::Event;
 use groundcrew_core::lifecycle::fleet::FleetCall;
+use groundcrew_core::lifecycle::sight::TargetState;
 use tokio::sync::oneshot;
 
 use super::Agent;
@@ -24,10 +25,8 @@ impl Agent {
         reason: Option<String>,
         answer: oneshot::Sender<Result<String, String>>,
     ) -> Option<Event> {
-        let standing = self.controller.ledger().lifecycle.clone();
-        let standby = standing.sighting.and_then(|sighting| sighting.target);
-        let standby = standby.is_some_and(|target| target.to_string() == "Standby");
-        if reason.is_none() && standby {
+        let standing = &self.controller.ledger().lifecycle;
+        if reason.is_none() && standing.target() == Some(&TargetState::Standby) {
             self.exit_standby(answer);
             return Some(Event::Order(None));
         }

@@ -147,9 +147,8 @@ impl Controller {
     }
 
     /// Whether there is an Auto Scaling group to ask.
-    fn asks_fleet(&self) -> bool {
-        let sighting = self.ledger.lifecycle.sighting.as_ref();
-        self.settings.lifecycle.enabled && sighting.is_some_and(|seen| seen.target.is_some())
+    pub(super) fn asks_fleet(&self) -> bool {
+        self.settings.lifecycle.enabled && self.ledger.lifecycle.target().is_some()
     }
 
     /// Whether what is left of the time is what the processes need.

@@ -54,9 +54,8 @@ impl Controller {
         }
         // The agent before has logged them.
         self.logged = lifecycle.drain.as_ref().map_or(0, |drain| drain.steps.len());
-        let known = lifecycle.sighting.is_some();
         if !same_boot && alone {
-            let sight = self.settings.lifecycle.enabled && !known;
+            let sight = self.settings.lifecycle.enabled;
             let channel = self.ledger.current.is_some();
             self.gate = Some(Gate { since: now.at, sight, fleet: sight, channel });
         }
@@ -122,7 +121,7 @@ impl Controller {
 
     fn target_changes(&mut self, now: Now, sighting: &Sighting, out: &mut Vec<Effect>) {
         let lifecycle = &mut self.ledger.lifecycle;
-        let before = lifecycle.sighting.as_ref().and_then(|sighting| sighting.target.clone());
+        let before = lifecycle.target().cloned();
         if before == sighting.target {
             return;
         }
@@ -187,8 +186,7 @@ impl Controller {
 
     pub(super) fn wants_fleet(&self) -> bool {
         let lifecycle = &self.ledger.lifecycle;
-        let target = lifecycle.sighting.as_ref().and_then(|sighting| sighting.target.as_ref());
-        if !self.settings.lifecycle.enabled || target.is_none() {
+        if !self.asks_fleet() {
             return false;
         }
         let stale = lifecycle.drain.as_ref().is_some_and(|drain| !self.fleet.is_fresh(drain.began));
@@ -198,7 +196,7 @@ impl Controller {
             Some(Some(membership)) => {
                 let launched = membership.state == "Pending:Wait" && self.hooks_are_done();
                 let proceeds = membership.state.ends_with(":Proceed");
-                stale || launched || proceeds || membership.is_passing(target)
+                stale || launched || proceeds || membership.is_passing(lifecycle.target())
             }
         }
     }
@@ -272,8 +270,7 @@ impl Controller {
     /// The membership, when hooks may hold the instance. Not when it is from before the group
     /// changed its mind: the API lags behind the metadata.
     pub(super) fn held(&self) -> Option<&Membership> {
-        let sighting = self.ledger.lifecycle.sighting.as_ref();
-        let target = sighting.and_then(|sighting| sighting.target.as_ref());
+        let target = self.ledger.lifecycle.target();
         let held = |membership: &&Membership| membership.waits() && !membership.is_passing(target);
         self.fleet.membership().filter(held)
     }

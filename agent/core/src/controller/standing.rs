@@ -10,7 +10,7 @@ impl Controller {
     /// `None` where there is no group, and no reason to leave.
     pub(super) fn lifecycle_status(&self, now: Now) -> Option<LifecycleStatus> {
         let ledger = &self.ledger.lifecycle;
-        let target = ledger.sighting.as_ref().and_then(|sighting| sighting.target.as_ref());
+        let target = ledger.target();
         let trouble = self.sight_trouble.as_ref();
         let drains = ledger.drain.is_some() || ledger.last_drain.is_some();
         if target.is_none() && !drains && self.notices.is_empty() && trouble.is_none() {

@@ -153,13 +153,10 @@ impl Membership {
         let state = self.state.as_str();
         let passing = ["Pending", "Terminating", "EnteringStandby", "Detaching"];
         let passing = passing.contains(&state.strip_prefix("Warmed:").unwrap_or(state));
-        let terminating = state.contains("Terminat");
         let fits = match target {
-            Some(TargetState::InService) => {
-                state == "InService" || (state.starts_with("Pending") && !terminating)
-            }
+            Some(TargetState::InService) => state == "InService" || state.starts_with("Pending"),
             Some(TargetState::Standby) => state == "Standby",
-            Some(TargetState::Terminated) => terminating,
+            Some(TargetState::Terminated) => state.contains("Terminat"),
             Some(TargetState::Warmed(_)) => state.starts_with("Warmed:"),
             Some(TargetState::Detached | TargetState::Unknown(_)) | None => true,
         };
@@ -170,10 +167,9 @@ impl Membership {
     /// with it. At a scale-in that comes before the hook.
     #[must_use]
     pub fn is_out_of_balancers(&self) -> bool {
-        let waits = matches!(self.state.as_str(), "Terminating:Wait" | "Warmed:Terminating:Wait");
-        let steady = ["Standby", "Detached", "Terminated"];
+        let out = ["Terminating:Wait", "Standby", "Detached", "Terminated"];
         // What comes back to the warm pool was deregistered on the way.
-        waits || steady.contains(&self.state.as_str()) || self.state.starts_with("Warmed:")
+        out.contains(&self.state.as_str()) || self.state.starts_with("Warmed:")
     }
 
     /// What is wrong with this host's clock, if enough is to say so.

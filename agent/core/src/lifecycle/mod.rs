@@ -18,7 +18,7 @@ pub mod sight;
 use crate::time::Wall;
 use drain::Drain;
 use hooks::HookLedger;
-use sight::Sighting;
+use sight::{Sighting, TargetState};
 
 /// What to do about a notice that asks for nothing by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,14 @@ pub struct LifecycleLedger {
     pub taken_out: Vec<String>,
     /// The agent began without a ledger, and has not asked the group since.
     pub forgetful: bool,
+}
+
+impl LifecycleLedger {
+    /// Where the group takes the instance, as far as is known; `None` also outside of a group.
+    #[must_use]
+    pub fn target(&self) -> Option<&TargetState> {
+        self.sighting.as_ref()?.target.as_ref()
+    }
 }
 
 /// What the notices together ask for.
