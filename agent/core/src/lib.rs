@@ -12,6 +12,7 @@ pub mod event;
 pub mod ledger;
 pub mod lifecycle;
 pub mod limits;
+pub mod logs;
 pub mod process;
 pub mod restart;
 pub mod retention;
