@@ -33,6 +33,22 @@ pub struct LogSettings {
     pub to: Destination,
 }
 
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            group: Template::usual_group(),
+            stream: Template::usual_stream(),
+            create: true,
+            retention_days: Some(limits::RETENTION_DAYS_USUAL),
+            disk_bytes_max: limits::DISK_BYTES_USUAL,
+            files: Vec::new(),
+            journals: Vec::new(),
+            redact: Vec::new(),
+            to: Destination::CloudWatch,
+        }
+    }
+}
+
 /// Where logs go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {

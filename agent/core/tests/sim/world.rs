@@ -10,6 +10,7 @@ use groundcrew_core::event::{
 };
 use groundcrew_core::ledger::{GenerationRecord, Ledger};
 use groundcrew_core::lifecycle::fleet::FleetAnswer;
+use groundcrew_core::logs::LogRules;
 use groundcrew_core::spec::*;
 use groundcrew_core::time::{Moment, Now, Wall};
 use groundcrew_core::types::*;
@@ -412,6 +413,7 @@ pub fn spec() -> ReleaseSpec {
         env: BTreeMap::new(),
         handoff: Handoff::Node,
         crash: CrashMode::Exit,
+        logs: LogRules::default(),
     };
     let worker = TierSpec { port: None, processes: ProcessCount::Exactly(1), ..web.clone() };
     ReleaseSpec {
