@@ -26,7 +26,7 @@ struct Trouble {
 }
 
 impl Controller {
-    /// The status, without requests and resources.
+    /// The status, without requests, resources and pipelines.
     #[must_use]
     pub fn status(&self, now: Now, facts: Facts) -> StatusDocument {
         let ledger = &self.ledger;
@@ -75,6 +75,7 @@ impl Controller {
                 last_ok: self.poll.last_ok,
                 error: self.poll.error.clone(),
             },
+            pipelines: Vec::new(),
             events: ledger.events.iter().rev().cloned().collect(),
         }
     }

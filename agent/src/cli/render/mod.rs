@@ -1,8 +1,10 @@
 //! Documents as text for a terminal. Pure: no clock, no environment, no terminal is asked; ages are
 //! counted from the document's own `now`.
 
+pub mod audit;
 pub mod doctor;
 mod human;
+mod pipelines;
 pub mod releases;
 pub mod status;
 mod table;
