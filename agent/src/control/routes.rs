@@ -184,6 +184,7 @@ impl Desk {
             tier: query.parse("tier")?,
             process: query.parse("process")?,
             since: query.parse("since")?.map(Wall),
+            grep: query.parse("grep")?,
             tail_lines: query.parse("tail")?,
             follow: query.get("follow").is_some(),
         };

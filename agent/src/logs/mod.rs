@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod index;
 mod keeper;
+mod last;
 mod limits;
 mod reader;
 mod retention;

@@ -23,9 +23,11 @@ pub fn render(document: &AuditDocument, style: Style) -> String {
 
 fn first_line(sources: &[SourceAudit], style: Style) -> String {
     let wrong = sources.iter().filter(|source| !source.adds_up()).count();
+    let plural = if sources.len() == 1 { "" } else { "s" };
+    let all = format!("{} source{plural}", sources.len());
     let (answer, tone, count) = match wrong {
-        0 => ("● adds up", Tone::Good, format!("{} sources", sources.len())),
-        wrong => ("● does not add up", Tone::Bad, format!("{wrong} of {} sources", sources.len())),
+        0 => ("● adds up", Tone::Good, all),
+        wrong => ("● does not add up", Tone::Bad, format!("{wrong} of {all}")),
     };
     let read = sources.iter().fold(0u64, |sum, source| sum.saturating_add(source.read.bytes));
     format!("{}: {count}, {} read\n", style.paint(Some(tone), answer), size(read))
