@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub mod json;
+mod level;
 pub mod limits;
 mod template;
 
+pub use level::level;
 pub use template::{Names, Template, TemplateError};
 
 /// What the host's file says about logs, checked.
