@@ -89,12 +89,37 @@ fn after(rest: &[u8], byte: u8) -> Option<&[u8]> {
 fn text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 0;
     loop {
-        at += rest.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        at += plain(rest.get(at..)?);
+        if at >= rest.len() {
+            return None;
+        }
         if rest[at] == b'"' {
             return Some((&rest[..at], &rest[at + 1..]));
         }
         at += 2;
     }
+}
+
+/// How many bytes come before the first quote or backslash. Eight at a time: most of a line is
+/// text.
+fn plain(text: &[u8]) -> usize {
+    let (words, _) = text.as_chunks::<8>();
+    let special = |word: &&[u8; 8]| {
+        let word = u64::from_le_bytes(**word);
+        has(word, b'"') || has(word, b'\\')
+    };
+    let skipped = words.iter().take_while(|word| !special(word)).count() * 8;
+    let rest = text[skipped..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\'));
+    skipped + rest.count()
+}
+
+/// Whether one of the bytes of `word` is `byte`: only a byte that became zero borrows its highest
+/// bit in the subtraction without having had it.
+fn has(word: u64, byte: u8) -> bool {
+    const LOW: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let zeroed = word ^ (LOW * u64::from(byte));
+    zeroed.wrapping_sub(LOW) & !zeroed & HIGH != 0
 }
 
 /// What comes after the object or array that `rest` begins with.

@@ -7,35 +7,11 @@ use super::json::{Value, head, is_object, members};
 /// How much of a line that is no JSON is searched: its time and the logger's name come first.
 const TEXT_BYTES_MAX: usize = 96;
 
+/// Bytes of the longest name of a level.
+const NAME_BYTES_MAX: usize = 11;
+
 /// The members and fields that hold a level; the last is that of the Elastic Common Schema.
 const KEYS: [&[u8]; 5] = [b"level", b"severity", b"lvl", b"levelname", b"log.level"];
-
-/// The names loggers give, of syslog, log4j, Python, winston and pino.
-const NAMES: [(&[u8], Level); 20] = [
-    (b"info", Level::Info),
-    (b"warn", Level::Warn),
-    (b"error", Level::Error),
-    (b"debug", Level::Debug),
-    (b"warning", Level::Warn),
-    (b"notice", Level::Info),
-    (b"trace", Level::Trace),
-    (b"err", Level::Error),
-    (b"fatal", Level::Fatal),
-    (b"critical", Level::Fatal),
-    (b"crit", Level::Fatal),
-    (b"severe", Level::Error),
-    (b"alert", Level::Fatal),
-    (b"emerg", Level::Fatal),
-    (b"emergency", Level::Fatal),
-    (b"panic", Level::Fatal),
-    (b"information", Level::Info),
-    (b"verbose", Level::Debug),
-    (b"http", Level::Debug),
-    (b"silly", Level::Trace),
-];
-
-/// How many of [`NAMES`] mean a level also where nothing says that they are one.
-const WORDS: usize = 17;
 
 /// The level that a line gives itself: the member `level`, `severity`, `lvl` or `levelname` of a
 /// JSON object, as text or as pino's number; or else a word near the line's head, such as `ERROR`,
@@ -46,15 +22,29 @@ pub fn level(line: &[u8]) -> Option<Level> {
         return of_text(&line[..line.len().min(TEXT_BYTES_MAX)]);
     }
     members(head(line)).filter(|(key, _)| KEYS.contains(key)).find_map(|(_, value)| match value {
-        Value::Text(text) => named(text, &NAMES),
+        Value::Text(text) => named(text),
         Value::Bare(number) => numbered(number),
         Value::Nested => None,
     })
 }
 
-fn named(word: &[u8], names: &[(&[u8], Level)]) -> Option<Level> {
-    let named = |(name, _): &&(&[u8], Level)| name.eq_ignore_ascii_case(word);
-    names.iter().find(named).map(|(_, level)| *level)
+/// The names that syslog, log4j, Python, winston and pino give.
+fn named(name: &[u8]) -> Option<Level> {
+    let mut lower = [0; NAME_BYTES_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    match &*lower {
+        b"trace" | b"silly" => Some(Level::Trace),
+        b"debug" | b"verbose" | b"http" => Some(Level::Debug),
+        b"info" | b"information" | b"notice" => Some(Level::Info),
+        b"warn" | b"warning" => Some(Level::Warn),
+        b"error" | b"err" | b"severe" => Some(Level::Error),
+        b"fatal" | b"critical" | b"crit" | b"alert" | b"emerg" | b"emergency" | b"panic" => {
+            Some(Level::Fatal)
+        }
+        _ => None,
+    }
 }
 
 /// Pino's numbers; a level of one's own counts as the one below it.
@@ -106,26 +96,27 @@ fn after_colour(text: &[u8], at: usize) -> usize {
 /// capitals, before a colon, in brackets, or as the value of a field. Prose is not meant.
 fn of_word(text: &[u8], start: usize, end: usize) -> Option<Level> {
     let word = &text[start..end];
-    let level = named(word, &NAMES[..WORDS])?;
     let before = start.checked_sub(1).map_or(b' ', |at| text[at]);
     let after = text.get(end).copied().unwrap_or(b' ');
     let field = if before == b'"' { start - 1 } else { start };
     if let Some(key) = text[..field].strip_suffix(b"=") {
-        return KEYS.iter().any(|known| key.ends_with(known)).then_some(level);
+        return named(word).filter(|_| KEYS.iter().any(|known| key.ends_with(known)));
     }
     let opened = matches!(before, b'[' | b'(' | b'<' | b'|' | b':');
+    // No letter comes before a word, except the last one of a colour.
     let coloured = before == b'm';
-    if !opened && !coloured && !matches!(before, b' ' | b'\t') {
-        return None;
-    }
     let stands = match after {
+        _ if !opened && !coloured && !matches!(before, b' ' | b'\t') => false,
         b':' => true,
         b']' | b')' | b'>' | b'|' => opened || is_capital(word),
         0x1b => coloured || is_capital(word),
         b' ' | b'\t' | b',' | b'-' => is_capital(word),
         _ => false,
     };
-    stands.then_some(level)
+    // Words that are names of levels only to some loggers mean something else in a text.
+    let other = [&b"http"[..], b"silly", b"verbose"];
+    let meant = stands && !other.iter().any(|other| other.eq_ignore_ascii_case(word));
+    if meant { named(word) } else { None }
 }
 
 fn is_capital(word: &[u8]) -> bool {
