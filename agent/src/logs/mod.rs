@@ -7,6 +7,7 @@
 //! from an offset, `sparse` punches behind what was accepted.
 
 mod error;
+pub mod events;
 mod files;
 mod index;
 mod keeper;
