@@ -25,6 +25,8 @@ mod watch;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use groundcrew_core::event::ShipOutcome;
+use groundcrew_core::time::Moment;
 use groundcrew_core::types::ProcessId;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch as value};
 use tokio::task::JoinSet;
@@ -155,6 +157,14 @@ impl Logs {
             drop(permit);
         });
         Ok(stream)
+    }
+
+    /// Waits until everything that was written up to now is where it goes, no longer than until
+    /// `by`, and answers what became of it. While nothing is shipped, there is nothing to wait for:
+    /// what was written stays on this host.
+    #[expect(clippy::unused_async, reason = "a shipper is waited for")]
+    pub async fn ship_all(&self, _by: Moment) -> ShipOutcome {
+        ShipOutcome::Shipped { events: 0 }
     }
 
     /// Ends the keeper and all readers, and waits until they have.

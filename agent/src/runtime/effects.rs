@@ -9,7 +9,7 @@ use groundcrew_core::event::{ChannelReading, Event, FetchOutcome, News, OnDisk};
 use groundcrew_core::ledger::Ledger;
 use groundcrew_core::limits;
 use groundcrew_core::spec::TierPlan;
-use groundcrew_core::time::ms;
+use groundcrew_core::time::{Moment, ms};
 use groundcrew_core::types::{Desired, Digest, Pid, ProcessId, ReleaseRef, Run, Target};
 use tokio::sync::watch;
 
@@ -58,6 +58,7 @@ impl Agent {
                 self.listeners.release(port);
             }
             Effect::Prune(digest) => self.prune(digest),
+            Effect::ShipLogs { since, by } => self.ship_logs(since, by),
             Effect::Fleet(call) => self.call_fleet(call),
             Effect::Record(step) => {
                 let after = groundcrew_core::time::text(Duration::from_millis(step.after_ms));
@@ -210,6 +211,20 @@ impl Agent {
             let news = News::Exited(groundcrew_core::types::Exit::Unknown);
             self.answer(Event::Process { id, run, news });
         }
+    }
+
+    fn ship_logs(&mut self, since: Moment, by: Moment) {
+        let (logs, events) = (Arc::clone(&self.logs), self.events.clone());
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                // An agent that goes has stopped waiting.
+                () = cancel.cancelled() => {}
+                outcome = logs.ship_all(by) => {
+                    drop(events.send(Event::LogsShipped { since, outcome }).await);
+                }
+            }
+        });
     }
 
     fn forget(&mut self, id: &ProcessId) {

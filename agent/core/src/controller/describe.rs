@@ -113,7 +113,7 @@ impl Controller {
             return State::Stopped;
         }
         let drain = self.ledger.lifecycle.drain.as_ref();
-        if drain.is_some_and(|drain| drain.ended.is_none()) {
+        if drain.is_some_and(|drain| !drain.is_over()) {
             return State::Draining;
         }
         if !self.notices.is_empty() {
