@@ -9,6 +9,7 @@
 mod error;
 mod files;
 mod index;
+mod journal;
 mod keeper;
 mod limits;
 mod reader;
@@ -35,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::LogError;
 pub use files::{LogFiles, ProcessLogPaths, Stream};
+pub use journal::{Entry, JournalError, JournalFeed, JournalReader, News};
 pub use limits::{LINE_BYTES_MAX, LogLimits, READERS_MAX, TAIL_LINES_DEFAULT};
 pub use reader::{LogLine, LogQuery, LogStream};
 pub use usage::LogUsage;
