@@ -108,6 +108,112 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::drain::Drain;
+
+    /// A host that runs nothing, so that its drains are at the logs at once.
+    struct Host(Controller);
+
+    impl Host {
+        fn new() -> Self {
+            let settings = Settings {
+                tiers: None,
+                overrides: BTreeMap::new(),
+                cores: 1,
+                poll_interval: Duration::from_secs(10),
+                keep: 3,
+                disk_bytes_max: 1,
+                lifecycle: LifecycleSettings::default(),
+                seed: 1,
+            };
+            let mut host = Self(Controller::new(settings, Ledger::default()));
+            let begun = Event::Begun { found: Vec::new(), on_disk: Vec::new(), same_boot: true };
+            assert_eq!(host.at(0, begun), []);
+            host
+        }
+
+        /// Answers what is asked about the logs: since when, and until when.
+        fn at(&mut self, at: u64, event: Event) -> Vec<(u64, u64)> {
+            let now = Now { at: Moment(at), wall: Wall(0) };
+            let asked = |effect| match effect {
+                Effect::ShipLogs { since, by } => Some((since.0, by.0)),
+                _ => None,
+            };
+            self.0.step(now, event).into_iter().filter_map(asked).collect()
+        }
+
+        fn drain(&self) -> &Drain {
+            self.0.ledger.lifecycle.drain.as_ref().unwrap()
+        }
+
+        fn has_said(&self, text: &str) -> bool {
+            self.drain().steps.iter().any(|step| step.text == text)
+        }
+    }
+
+    fn order() -> Event {
+        Event::Order(Some("because".to_owned()))
+    }
+
+    #[test]
+    fn an_answer_to_a_drain_before_counts_for_nothing() {
+        let answer = |since| {
+            let outcome = ShipOutcome::Shipped { events: 1234 };
+            Event::LogsShipped { since: Moment(since), outcome }
+        };
+        let mut host = Host::new();
+        assert_eq!(host.at(1000, order()), [(1000, 61_000)]);
+        assert_eq!(host.at(2000, Event::Order(None)), []);
+        assert_eq!(host.at(3000, order()), [(3000, 63_000)]);
+        assert_eq!(host.at(4000, answer(1000)), []);
+        assert!(!host.drain().is_over());
+        assert_eq!(host.at(4500, answer(3000)), []);
+        assert!(host.drain().is_over());
+        assert!(host.has_said("logs: 1,234 events shipped in 1.5s"), "{:?}", host.drain());
+    }
+
+    #[test]
+    fn they_have_as_long_as_what_waits_for_the_host() {
+        let leave = || Event::Leave { reason: "SIGTERM".to_owned() };
+        let drill = |seconds| {
+            let within = Some(Duration::from_secs(seconds));
+            Event::Drill { text: "drill".to_owned(), within }
+        };
+        for (event, by) in [
+            (leave(), 9_000),
+            (drill(30), 29_000),
+            (drill(600), 61_000),
+            // However late it is.
+            (drill(1), 2_000),
+        ] {
+            assert_eq!(Host::new().at(1000, event), [(1000, by)]);
+        }
+        // An agent that is told to end while it waits does not wait longer than any other.
+        let mut host = Host::new();
+        host.at(1000, order());
+        host.at(11_000, leave());
+        assert_eq!(host.0.next_wake(), Some(Moment(19_500)));
+        host.at(19_500, Event::Tick);
+        let said = "logs: no answer within 18s; what was not shipped is on this host's disk only";
+        assert!(host.drain().is_over() && host.has_said(said), "{:?}", host.drain());
+    }
+
+    #[test]
+    fn what_is_left_is_said_and_where_it_is() {
+        for (kept, place) in [
+            (None, "on this host's disk only"),
+            (Some("s3://releases/logs/i-1/"), "at s3://releases/logs/i-1/"),
+        ] {
+            let mut host = Host::new();
+            host.at(0, order());
+            let kept = kept.map(ToOwned::to_owned);
+            let outcome = ShipOutcome::Left { bytes: 5_000_000, kept, reason: "throttled".into() };
+            host.at(250, Event::LogsShipped { since: Moment(0), outcome });
+            let said = "logs: 5,000,000 bytes are left after 250ms: throttled; what was not \
+                        shipped is";
+            assert!(host.has_said(&format!("{said} {place}")), "{:?}", host.drain());
+            assert!(host.drain().is_over());
+        }
+    }
 
     #[test]
     fn numbers_are_grouped_by_three() {

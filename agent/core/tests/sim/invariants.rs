@@ -50,6 +50,11 @@ impl Watcher {
                 self.ledger = (**ledger).clone();
             }
             Effect::Fleet(call) => cloud::check_call(world, call, &self.ledger),
+            Effect::Tell(told) if told.text.starts_with("logs: no answer") => {
+                // An agent that began too late says so at once; any other asks again.
+                let asked = world.logs.is_some_and(|logs| !logs.orphaned);
+                assert!(asked || world.now.at == world.began, "nobody asked\n{}", world.tail());
+            }
             Effect::Tell(told) if told.text == "the drill is over" => {
                 cloud::check_logs(world, &self.ledger);
             }

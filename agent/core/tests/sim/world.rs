@@ -83,6 +83,8 @@ pub struct LogsAsked {
     pub by: Moment,
     /// The agent has heard what became of them.
     pub answered: bool,
+    /// The agent that asked has died.
+    pub orphaned: bool,
 }
 
 pub struct World {
@@ -99,6 +101,8 @@ pub struct World {
     pub cloud: Option<Cloud>,
     /// What was asked about the logs last.
     pub logs: Option<LogsAsked>,
+    /// When this agent began.
+    pub began: Moment,
     /// When this agent was told to end.
     pub told_to_exit: Option<Moment>,
     agent: Option<Controller>,
@@ -128,6 +132,7 @@ impl World {
             faults: true,
             cloud: None,
             logs: None,
+            began: START.at,
             told_to_exit: None,
             agent: None,
             same_boot: false,
@@ -310,7 +315,10 @@ impl World {
         if lost_ledger {
             self.ledger = Ledger::default();
         }
-        self.told_to_exit = None;
+        (self.began, self.told_to_exit) = (self.now.at, None);
+        if let Some(logs) = &mut self.logs {
+            logs.orphaned = true;
+        }
         self.agent = Some(Controller::new(self.settings(), self.ledger.clone()));
         self.watcher.remember(&self.ledger);
         self.log(format!("agent starts{}", if lost_ledger { " without its ledger" } else { "" }));

@@ -63,7 +63,7 @@ impl World {
 
     /// The shipper answers in time, with everything or not, or late, or not at all.
     fn ship_logs(&mut self, since: Moment, by: Moment) {
-        self.logs = Some(LogsAsked { since, by, answered: false });
+        self.logs = Some(LogsAsked { since, by, answered: false, orphaned: false });
         let within = by.0.saturating_sub(self.now.at.0);
         let (lost, late) = (self.faults && self.dice.one_in(5), self.dice.one_in(5));
         if lost {
