@@ -11,6 +11,7 @@ mod files;
 mod index;
 mod keeper;
 mod limits;
+pub mod named;
 mod reader;
 mod retention;
 mod segment;

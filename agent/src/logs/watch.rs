@@ -38,7 +38,7 @@ pub(super) struct Events {
 
 /// Sets watches; may be used from a thread that blocks.
 #[derive(Debug, Clone)]
-pub(super) struct Watches {
+pub struct Watches {
     fd: Arc<OwnedFd>,
 }
 
@@ -56,11 +56,11 @@ pub(super) fn watch() -> Result<(Watches, Events), LogError> {
 }
 
 impl Watches {
-    /// Reports names that come and go in `directory`. Again for the same one changes nothing.
-    pub(super) fn directory(&self, directory: &Utf8Path) -> Result<(), FileError> {
+    /// Reports names that come and go in `directory`. Again for the same one changes nothing, and
+    /// gives the same answer.
+    pub(super) fn directory(&self, directory: &Utf8Path) -> Result<WatchId, FileError> {
         let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
         inotify::add_watch(&self.fd, directory.as_std_path(), flags | WatchFlags::ONLYDIR)
-            .map(drop)
             .about("watch", directory)
     }
 
