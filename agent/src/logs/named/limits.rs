@@ -2,6 +2,10 @@
 //!
 //! [`inventory::limits`]: groundcrew_core::logs::inventory::limits
 
+use std::time::Duration;
+
+/// What changed while it was looked at is looked at again after so long.
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 /// Directories that are listed and watched.
 pub(super) const DIRECTORIES_MAX: usize = 2_000;
 /// Directories below each other that `**` stands for.

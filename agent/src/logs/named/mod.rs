@@ -33,6 +33,7 @@ use super::watch::{WatchId, Watches};
 use crate::errors;
 use crate::fsx::{About, FileError};
 use content::Stamp;
+use limits::AGAIN;
 use look::{Looked, Spools};
 use pattern::Pattern;
 
@@ -151,6 +152,7 @@ pub struct Named {
     failing: bool,
     /// Something changed while it was looked at.
     again: bool,
+    again_at: Option<Moment>,
 }
 
 impl Named {
@@ -176,6 +178,7 @@ impl Named {
             usage: NamedUsage::default(),
             failing: false,
             again: false,
+            again_at: None,
         })
     }
 
@@ -197,12 +200,11 @@ impl Named {
         NamedUsage { open, waiting, ..self.usage.clone() }
     }
 
-    /// When to scan at the latest, though nothing happens. Events are not told of by every file
-    /// system, so whoever calls scans every minute or so besides.
+    /// When to scan at the latest, though nothing happens. Not every file system tells of events,
+    /// so whoever calls scans every minute or so besides.
     #[must_use]
-    pub fn scan_at(&self, now: Now) -> Option<Moment> {
-        let again = self.again || self.inventory.looks_again();
-        if again { Some(now.at) } else { self.inventory.look_at() }
+    pub fn scan_at(&self) -> Option<Moment> {
+        self.again_at.into_iter().chain(self.inventory.look_at()).min()
     }
 
     /// Notes how far a source was read.
@@ -246,6 +248,8 @@ impl Named {
             applied.extend(self.look_once(now));
         }
         self.mind_copies();
+        let again = self.again || self.inventory.looks_again();
+        self.again_at = again.then(|| now.at.plus(AGAIN));
         let failing = self.usage.errors > errors;
         if failing && !self.failing {
             let error = self.usage.last_error.as_deref().unwrap_or_default();

@@ -26,8 +26,10 @@ enum Step {
     /// The file is removed.
     Remove,
     Scan,
-    /// The agent reads so many lines of each file.
+    /// The agent reads so many lines of each file; they and those before are accepted.
     Read(usize),
+    /// The agent reads so many lines of each file, which nobody has accepted yet.
+    Take(usize),
     Restart,
     /// So many seconds pass.
     Pass(u64),
@@ -177,6 +179,7 @@ impl Life {
             Step::Remove => self.remove(),
             Step::Scan => self.scan(),
             Step::Read(lines) => self.world.read(lines),
+            Step::Take(lines) => self.world.take_lines(lines),
             Step::Restart => self.restart(),
             Step::Pass(seconds) => self.world.pass(Duration::from_secs(seconds)),
         }
@@ -208,7 +211,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Compress),
         1 => Just(Step::Remove),
         4 => Just(Step::Scan),
-        4 => (1..5usize).prop_map(Step::Read),
+        3 => (1..5usize).prop_map(Step::Read),
+        2 => (1..5usize).prop_map(Step::Take),
         1 => Just(Step::Restart),
         1 => (1..40u64).prop_map(Step::Pass),
     ];

@@ -27,6 +27,10 @@ struct Reading {
     file: Arc<File>,
     /// Where the first line begins that was not taken yet.
     at: u64,
+    /// Lines that were read and not accepted.
+    taken: Vec<String>,
+    /// There was nothing more at the last look.
+    at_end: bool,
     last: bool,
     ended: bool,
 }
@@ -133,6 +137,8 @@ impl World {
                         path: opened.path,
                         file: opened.file,
                         at: opened.from,
+                        taken: Vec::new(),
+                        at_end: false,
                         last: opened.last,
                         ended: false,
                     };
@@ -141,37 +147,57 @@ impl World {
                 FileChange::Continued { id, file, from } => {
                     let reading = self.reading.get_mut(&id).unwrap();
                     assert_eq!(from, reading.at, "offsets go on");
-                    (reading.file, reading.last) = (file, true);
+                    (reading.file, reading.last, reading.at_end) = (file, true, false);
                 }
                 FileChange::Moved { id, .. } => assert!(self.reading.contains_key(&id)),
-                FileChange::Final { id } => self.reading.get_mut(&id).unwrap().last = true,
+                FileChange::Final { id } => {
+                    let reading = self.reading.get_mut(&id).unwrap();
+                    (reading.last, reading.at_end) = (true, false);
+                }
                 FileChange::Ended { id, .. } => self.reading.get_mut(&id).unwrap().ended = true,
                 FileChange::Forgotten { id, .. } => assert!(!self.reading.contains_key(&id)),
             }
         }
     }
 
-    /// Reads up to so many lines of each source, and has them accepted.
-    fn read(&mut self, lines_max: usize) {
+    /// Reads up to so many lines of each source.
+    fn take_lines(&mut self, lines_max: usize) {
         let ids: Vec<SourceId> = self.reading.keys().copied().collect();
         for id in ids {
             if self.reading.get(&id).is_some_and(|reading| !reading.ended) {
                 let changes = self.named.check(id, self.now);
                 self.take(changes);
             }
-            let Some(reading) = self.reading.get_mut(&id) else { continue };
-            let closes = reading.ended || {
-                let (lines, at_end) = reading.lines(lines_max);
-                self.shipped.extend(lines);
-                self.named.read_to(id, reading.at);
-                self.named.accepted(id, reading.at);
-                reading.last && at_end
+            let Some(reading) = self.reading.get_mut(&id).filter(|reading| !reading.ended) else {
+                continue;
             };
-            if closes {
-                self.reading.remove(&id);
-                self.named.closed(id);
+            let (lines, at_end) = reading.lines(lines_max);
+            reading.taken.extend(lines);
+            reading.at_end = at_end;
+            self.named.read_to(id, reading.at);
+        }
+    }
+
+    /// Everything that was read is accepted.
+    fn accept(&mut self) {
+        let mut closed = Vec::new();
+        for (id, reading) in &mut self.reading {
+            self.shipped.append(&mut reading.taken);
+            self.named.accepted(*id, reading.at);
+            if reading.ended || reading.last && reading.at_end {
+                closed.push(*id);
             }
         }
+        for id in closed {
+            self.reading.remove(&id);
+            self.named.closed(id);
+        }
+    }
+
+    /// Reads up to so many lines of each source, and has them accepted.
+    fn read(&mut self, lines_max: usize) {
+        self.take_lines(lines_max);
+        self.accept();
     }
 
     /// Scans and reads everything there is.

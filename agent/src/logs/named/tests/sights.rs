@@ -185,7 +185,7 @@ fn too_many_files_wait_until_others_are_idle() {
     world.ship();
     assert_eq!((world.usage().open, world.usage().waiting), (1000, 1000));
     assert_eq!(world.shipped.len(), 1000);
-    let wakes = world.named.scan_at(world.now).unwrap();
+    let wakes = world.named.scan_at().unwrap();
     world.pass(wakes.since(world.now.at));
     world.ship();
     world.ship();
@@ -218,4 +218,42 @@ fn a_file_that_may_not_be_read_is_counted() {
     fs::set_permissions(world.path("app.log"), readable).unwrap();
     world.ship();
     world.check(&["one"]);
+}
+
+#[tokio::test]
+async fn new_names_and_copies_that_grow_wake_whoever_waits() {
+    let mut world = World::new(&["new/*.log*"]);
+    let (watches, events) = super::super::super::watch::watch().unwrap();
+    let rules = rules(&world.dir, &world.patterns);
+    world.named = Named::new(&rules, world.spool.clone(), Some(watches)).unwrap();
+    world.ship();
+    let names = async || assert!(events.next().await.unwrap().names);
+
+    fs::create_dir(world.path("new")).unwrap();
+    names().await;
+    world.ship();
+    world.write("new/app.log", &["one"]);
+    names().await;
+    world.ship();
+    world.check(&["one"]);
+
+    world.copy("new/app.log", "new/app.log.1");
+    names().await;
+    world.ship();
+    world.check(&["one"]);
+    world.write("new/app.log.1", &["two"]);
+    let happened = events.next().await.unwrap();
+    assert_eq!((happened.names, happened.grew.len()), (false, 1));
+    world.ship();
+    world.check(&["one", "one", "two"]);
+
+    world.rename("new", "old");
+    names().await;
+    fs::create_dir(world.path("new")).unwrap();
+    names().await;
+    world.ship();
+    world.write("new/app.log", &["three"]);
+    names().await;
+    world.ship();
+    world.check(&["one", "one", "two", "three"]);
 }
