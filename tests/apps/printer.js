@@ -3,6 +3,7 @@
 //
 //   APP_TALLY    directory; the file of this process in it is named after its source number, which
 //                no other has, and holds how many lines are out
+//   APP_FIRST    the first source number that it tries, 1 unless said
 //   APP_RATE     lines a second; 0 (the default): as fast as they are taken
 //   APP_SECONDS  after so long it prints no more, and goes on living
 //   APP_GO       path; it begins when that exists
@@ -25,7 +26,7 @@ const { source, tally } = openTally();
 
 // The number is whoever's comes first: processes are started again under the same name.
 function openTally() {
-  for (let number = 1; ; number += 1) {
+  for (let number = Number(env.APP_FIRST || 1); ; number += 1) {
     try {
       return { source: number, tally: fs.openSync(path.join(env.APP_TALLY, String(number)), 'wx') };
     } catch (error) {

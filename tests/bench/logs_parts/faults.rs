@@ -133,6 +133,6 @@ fn carry_out(act: Act, endpoint: &LogEndpoint, agent: &mut Agent<'_>, writer: &m
             agent.wait();
             agent.restart();
         }
-        Act::Rotate(how) => drop(writer.rotate(how).unwrap()),
+        Act::Rotate(how) => writer.rotate(how).unwrap(),
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::log_endpoint::LogEndpoint;
 use crate::harness::log_endpoint::client::Client;
+use crate::harness::log_endpoint::lines::Writer;
 use crate::report::rounded;
 
 pub const BATCH_BYTES_MAX: usize = 1_048_576;
@@ -29,6 +30,14 @@ struct Batch {
     bytes: usize,
     events: usize,
     gzip: bool,
+}
+
+/// The figures of so many lines.
+pub fn of_lines(lines: u64) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("prepared");
+    Writer::new(&file, 0).unwrap().write(lines).unwrap();
+    run(&file)
 }
 
 /// The figures with and without compression.

@@ -2,7 +2,7 @@
 
 pub mod bulk;
 pub mod faults;
-mod floor;
+pub mod floor;
 pub mod printing;
 mod rig;
 pub mod steady;

@@ -3,7 +3,13 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::http::Request;
 use super::signature;
@@ -19,17 +25,40 @@ pub struct Client<S: Read + Write> {
 impl Client<TcpStream> {
     /// Connects in plain HTTP to an address such as `127.0.0.1:41234`.
     pub fn connect(address: &str) -> io::Result<Self> {
+        Ok(Self::over(open(address)?, address))
+    }
+}
+
+impl Client<StreamOwned<ClientConnection, TcpStream>> {
+    /// Connects over TLS, to whoever has a certificate of the PEM file.
+    pub fn connect_tls(address: &str, pem: &Path) -> io::Result<Self> {
         let socket: SocketAddr = address.parse().map_err(io::Error::other)?;
-        let stream = TcpStream::connect_timeout(&socket, WITHIN)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(WITHIN))?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(pem).map_err(io::Error::other)? {
+            roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tls = ClientConnection::new(Arc::new(config), socket.ip().into());
+        let stream = StreamOwned::new(tls.map_err(io::Error::other)?, open(address)?);
         Ok(Self::over(stream, address))
     }
 }
 
+fn open(address: &str) -> io::Result<TcpStream> {
+    let socket: SocketAddr = address.parse().map_err(io::Error::other)?;
+    let stream = TcpStream::connect_timeout(&socket, WITHIN)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(WITHIN))?;
+    Ok(stream)
+}
+
 impl<S: Read + Write> Client<S> {
-    /// Speaks over a connection that exists.
-    pub fn over(stream: S, host: &str) -> Self {
+    fn over(stream: S, host: &str) -> Self {
         Self { stream: BufReader::new(stream), host: host.to_owned() }
     }
 

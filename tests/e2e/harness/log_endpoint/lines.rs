@@ -102,7 +102,7 @@ pub enum Rotation {
     Rename,
     /// `x` is copied to `x.1` and truncated; the writer, which appends, goes on.
     CopyTruncate,
-    /// The writer itself goes on in `x.N`, which is new.
+    /// The writer itself goes on in `x.N.log`, which is new.
     Create,
 }
 
@@ -160,8 +160,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Rotates the file, and answers the path that is written from now on.
-    pub fn rotate(&mut self, how: Rotation) -> io::Result<&Path> {
+    /// Rotates the file.
+    pub fn rotate(&mut self, how: Rotation) -> io::Result<()> {
         self.rotations += 1;
         match how {
             Rotation::Rename => {
@@ -174,9 +174,12 @@ impl Writer {
                 std::fs::copy(&self.path, self.numbered(1))?;
                 self.file.set_len(0)?;
             }
-            Rotation::Create => self.file = append_to(&self.numbered(self.rotations))?,
+            Rotation::Create => {
+                let next = self.path.with_extension(format!("{}.log", self.rotations));
+                self.file = append_to(&next)?;
+            }
         }
-        Ok(&self.path)
+        Ok(())
     }
 
     /// `x.1` becomes `x.2`, and so on: none is lost.

@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn a_signature_holds_for_what_was_signed_alone() {
         assert_eq!(check(&signed()), Ok(()));
-        let wrong: [(&str, fn(&mut Request)); 6] = [
+        type Edit = fn(&mut Request);
+        let wrong: [(&str, Edit); 6] = [
             ("the signature is wrong", |request| request.body.push(b'x')),
             ("the signature is wrong", |request| request.headers[1].1.push('x')),
             ("there is no signature", |request| drop(request.headers.pop())),

@@ -78,21 +78,8 @@ fn what_is_accepted_is_counted_line_by_line() {
 #[test]
 fn compressed_bodies_over_tls_are_verified_too() {
     let endpoint = LogEndpoint::start_tls();
-    let pem = std::fs::read(endpoint.certificate().unwrap()).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_certificates(&pem) {
-        roots.add(certificate).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = Ipv4Addr::LOCALHOST.to_string().try_into().unwrap();
-    let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    let tcp = TcpStream::connect(endpoint.address()).unwrap();
-    let mut client = Client::over(rustls::StreamOwned::new(tls, tcp), &endpoint.address());
+    let pem = endpoint.certificate().unwrap();
+    let mut client = Client::connect_tls(&endpoint.address(), pem).unwrap();
     client.call("CreateLogGroup", br#"{"logGroupName":"g"}"#, false).unwrap();
     let stream = br#"{"logGroupName":"g","logStreamName":"s"}"#;
     client.call("CreateLogStream", stream, false).unwrap();
@@ -109,12 +96,6 @@ fn compressed_bodies_over_tls_are_verified_too() {
     assert_eq!(endpoint.delivery(1).checksum, lines.checksum());
     let counts = endpoint.counts();
     assert_eq!((counts.gzip, counts.body_bytes > 3 * counts.wire_bytes), (1, true), "{counts:?}");
-}
-
-/// The certificates of a PEM text.
-fn rustls_certificates(pem: &[u8]) -> Vec<rustls::pki_types::CertificateDer<'static>> {
-    use rustls::pki_types::pem::PemObject;
-    rustls::pki_types::CertificateDer::pem_slice_iter(pem).map(|one| one.unwrap()).collect()
 }
 
 #[test]
