@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub mod limits;
+pub mod pace;
+pub mod retry;
 mod template;
 
 pub use template::{Names, Template, TemplateError};
