@@ -51,22 +51,25 @@ fn one(path: &Path, gzip: bool) -> Value {
     client.call("CreateLogGroup", br#"{"logGroupName":"floor"}"#, false).unwrap();
     let stream = br#"{"logGroupName":"floor","logStreamName":"s"}"#;
     client.call("CreateLogStream", stream, false).unwrap();
-    let (before, started) = (cpu_seconds(), Instant::now());
+    let (mine, all) = (UsageWho::RUSAGE_THREAD, UsageWho::RUSAGE_SELF);
+    let (before, all_before, started) = (cpu_seconds(mine), cpu_seconds(all), Instant::now());
     let bytes = ship(path, &mut client, gzip) as f64;
-    let (cpu, took) = (cpu_seconds() - before, started.elapsed());
+    let (cpu, took) = (cpu_seconds(mine) - before, started.elapsed());
+    let endpoint_cpu = cpu_seconds(all) - all_before - cpu;
     let counts = endpoint.counts();
     assert_eq!(counts.invalid, 0, "{counts:?}");
     json!({
         "mb_per_s": rounded(bytes / 1e6 / took.as_secs_f64()),
         "cpu_s_per_gb": rounded(cpu / (bytes / 1e9)),
+        "endpoint_cpu_s_per_gb": rounded(endpoint_cpu / (bytes / 1e9)),
         "requests": counts.puts,
         "wire_mb": rounded(counts.wire_bytes as f64 / 1e6),
     })
 }
 
-/// Of this thread: the endpoint's are others.
-fn cpu_seconds() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread has a usage");
+/// Of this thread, or of the endpoint's as well.
+fn cpu_seconds(who: UsageWho) -> f64 {
+    let usage = getrusage(who).expect("a thread has a usage");
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     micros as f64 / 1e6
 }
