@@ -145,7 +145,8 @@ fn pipeline(status: &Value) -> Value {
 /// Waits until the logs' part of the status is as wanted, and answers it.
 #[track_caller]
 fn wait_for_pipeline(agent: &Agent<'_>, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    pipeline(&agent.wait_for(SOON, what, |status| wanted(&pipeline(status))))
+    let there = |logs: &Value| logs.is_object() && wanted(logs);
+    pipeline(&agent.wait_for(SOON, what, |status| there(&pipeline(status))))
 }
 
 /// Sums over the sources that `logs audit` lists; what was read must be accounted for.
