@@ -2,7 +2,8 @@
 //! price, and what is lost when things go wrong. Beside it the floor: the least that a program can
 //! do for the same, measured in the same run.
 //!
-//!     scripts/bench logs [--part bulk|floor|steady|faults|printing] [--lines 5200000] [--seconds 20]
+//!     scripts/bench logs [--part bulk|floor|steady|faults|printing] [--lines 5200000]
+//!                        [--seconds 20]
 
 #![allow(
     clippy::disallowed_methods,

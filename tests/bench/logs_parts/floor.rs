@@ -1,6 +1,6 @@
 //! The least that a Rust program must do to ship one file, and no agent: one thread reads, splits,
-//! checks UTF-8, escapes, compresses, hashes, sends, waits for the answer and writes down how far it
-//! is. No TLS, no order among sources, no second try.
+//! checks UTF-8, escapes, compresses, hashes, sends, waits for the answer and writes down how far
+//! it is. No TLS, no order among sources, no second try.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

@@ -1,8 +1,8 @@
 //! A fast stand-in for CloudWatch Logs: it enforces the published limits, checks every signature
 //! and verifies every line, so that loss, repetition and disorder are exact numbers.
 //!
-//! A line that is to be verified holds `"src":N,"seq":N`; see [`lines`]. Whatever goes wrong does so
-//! because a [`Faults`] says so, never because of what came over the wire.
+//! A line that is to be verified holds `"src":N,"seq":N`; see [`lines`]. Whatever goes wrong does
+//! so because a [`Faults`] says so, never because of what came over the wire.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

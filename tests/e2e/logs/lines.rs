@@ -12,7 +12,8 @@ const out = (bytes) => {
   for (let at = 0; at < bytes.length;) at += fs.writeSync(1, bytes, at);
 };
 out(Buffer.from('nul before\u0000nul after\n'));
-out(Buffer.concat([Buffer.from('bad before'), Buffer.from([0xff, 0xc3]), Buffer.from('bad after\n')]));
+const bad = Buffer.from([0xff, 0xc3]);
+out(Buffer.concat([Buffer.from('bad before'), bad, Buffer.from('bad after\n')]));
 out(Buffer.from('\n'));
 out(Buffer.from(`${'y'.repeat(10 << 20)}\n`));
 out(Buffer.from('crlf\r\n'));

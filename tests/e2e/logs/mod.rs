@@ -22,7 +22,7 @@ mod lines;
 mod processes;
 
 const SOON: Duration = Duration::from_secs(30);
-/// From the end of the faults to the last line: the longest pause between two tries, and the backlog.
+/// From the end of the faults to the last line: the longest pause between tries, and the backlog.
 const PAID_WITHIN: Duration = Duration::from_secs(90);
 
 /// A key of the host's file, and its value.
