@@ -9,6 +9,7 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::harness::agent::{Agent, World};
 use crate::harness::log_endpoint::LogEndpoint;
+use crate::harness::log_endpoint::lines::Writer;
 use crate::harness::poll_until;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -44,6 +45,15 @@ pub fn agent_of<'a>(world: &'a World, more: &[(&str, toml::Value)]) -> Agent<'a>
     let agent = Agent::start_with(world, &settings);
     wait_for_answer(&agent);
     agent
+}
+
+/// Waits until the agent ships what comes new: a file that is there before the agent knows its rule
+/// is an old one, of which it may take the end only.
+pub fn wait_until_it_ships(endpoint: &LogEndpoint, world: &World) {
+    const SOURCE: u64 = 1;
+    let path = logs_of(world).join("first.log");
+    Writer::new(&path, SOURCE).unwrap().write(1).unwrap();
+    endpoint.wait_for(&BTreeMap::from([(SOURCE, 1)]), SOON);
 }
 
 /// Waits until an agent that was started answers.
