@@ -19,6 +19,7 @@ pub mod handoff;
 pub mod lifecycle;
 pub mod logs;
 pub mod memory;
+pub mod pattern;
 pub mod procfs;
 pub mod releases;
 pub mod runtime;

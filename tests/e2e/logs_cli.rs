@@ -82,6 +82,41 @@ fn logs_go_on_across_restarts_and_releases() {
 }
 
 #[test]
+fn logs_are_searched_by_the_agent_and_printed_as_json() {
+    let world = World::new();
+    world.release(&Release::web("v1", world.port));
+    let agent = Agent::start(&world);
+    agent.wait_for_settled("v1");
+    let found = RunningCli::start(&world, &["logs", "-f", "--grep", "^(needle|ERROR)"]);
+    let needle = print(&world, "needle");
+    found.wait_for_line(&format!("{needle}  needle"));
+    for _ in 0..101 {
+        print(&world, "hay");
+    }
+    let error = print(&world, "ERROR:down");
+    found.wait_for_line(&format!("{error}  ERROR:down"));
+    assert_eq!(found.lines().len(), 2, "{:?}", found.lines());
+
+    let last = world.cli(&["logs", "--tier", "web"]);
+    assert!(!last.stdout.contains("needle"), "it is older than the last hundred lines: {last:?}");
+    let searched = world.cli(&["logs", "--tier", "web", "--grep", "need|ERROR:d"]);
+    let lines = format!("{needle}  needle\n{error}  ERROR:down\n");
+    assert_eq!((searched.code, searched.stdout), (Some(0), lines));
+
+    let documents = world.cli(&["logs", "--json", "--since", "1h", "--grep", "needle|ERROR"]);
+    let lines: Vec<_> = documents.stdout.lines().map(json).collect();
+    let [first, second] = lines.as_slice() else { panic!("{documents:?}") };
+    assert_eq!((first["process"].as_str(), &first["line"]), (Some(&*needle), &"needle".into()));
+    assert_eq!((&first["stream"], first.get("level")), (&"stdout".into(), None));
+    assert_eq!((&second["line"], &second["level"]), (&"ERROR:down".into(), &"error".into()));
+    assert!(first["at"].as_i64().unwrap() <= second["at"].as_i64().unwrap(), "{documents:?}");
+
+    let wrong = world.cli(&["logs", "--grep", "(a"]);
+    assert_eq!(wrong.code, Some(64));
+    assert!(wrong.stderr.contains("unclosed group, at character 1"), "{wrong:?}");
+}
+
+#[test]
 fn a_follower_is_told_when_the_agent_goes() {
     let world = World::new();
     world.release(&Release::web("v1", world.port));

@@ -17,6 +17,7 @@ mod cutover;
 mod demo;
 mod harness;
 mod lifecycle;
+mod logs;
 mod logs_cli;
 mod sources;
 mod supervision;

@@ -28,6 +28,8 @@ const HOST = `environment = "production"
 source = "${SOURCE}"
 [poll]
 interval = "1s"
+[logs.to]
+kind = "none"
 [tier.bomb]
 pids_max = ${PIDS_MAX}
 [tier.hog]

@@ -28,6 +28,7 @@ pub mod describe;
 mod goal;
 mod leaving;
 mod lifecycle;
+mod logs;
 mod standing;
 mod swap;
 mod trial;
@@ -95,7 +96,9 @@ pub struct Controller {
     drill: Option<Notice>,
     /// Lines of the drain's record that the log has.
     logged: usize,
-    exit: Option<String>,
+    /// The request of the logs that this agent made last.
+    logs_asked: Option<Moment>,
+    exit: Option<leaving::Exiting>,
     exited: bool,
     stepped: Now,
     begun: bool,
@@ -130,6 +133,7 @@ impl Controller {
             sight_trouble: None,
             drill: None,
             logged: 0,
+            logs_asked: None,
             exit: None,
             exited: false,
             stepped: Now::default(),
@@ -254,7 +258,10 @@ impl Controller {
                 self.sighted(now, sighting.map(|sighting| *sighting), trouble, out);
             }
             Event::Fleet(answer) => self.fleet_answered(now, answer, out),
-            Event::Leave { reason } => self.exit = self.exit.take().or(Some(reason)),
+            Event::LogsShipped { since, outcome } => self.logs_shipped(now, since, outcome, out),
+            Event::Leave { reason } => {
+                self.exit.get_or_insert(leaving::Exiting { told: now.at, reason });
+            }
             Event::LedgerSaved(outcome) => {
                 self.ledger_error = outcome.err();
                 self.save_again =

@@ -7,7 +7,7 @@ use crate::lifecycle::drain::{Quiet, Step};
 use crate::lifecycle::fleet::FleetCall;
 use crate::spec::TierPlan;
 pub use crate::status::{EventLevel as Level, EventStatus as Told};
-use crate::time::Now;
+use crate::time::{Moment, Now};
 use crate::types::{Digest, ProcessId, ReleaseRef, Run, Target};
 
 /// One thing to do.
@@ -83,6 +83,15 @@ pub enum Effect {
     },
     /// Remove a release from disk. Answered by `OnDisk`.
     Prune(Digest),
+    /// Ship everything that was written to the logs up to now. Answered by `LogsShipped`.
+    ShipLogs {
+        /// Which request: when it was made first.
+        since: Moment,
+        /// When the answer must be there, whatever is left.
+        by: Moment,
+        /// The disk goes with the instance: what is left is to be put elsewhere, and said where.
+        keep: bool,
+    },
     /// Ask or tell Auto Scaling and the load balancers. Answered by `Fleet`.
     Fleet(FleetCall),
     /// Write a line of the drain's record to the log.

@@ -7,6 +7,7 @@ use crate::ledger::GenerationRecord;
 use crate::lifecycle::fleet::FleetAnswer;
 use crate::lifecycle::sight::Sighting;
 use crate::spec::ReleaseSpec;
+use crate::time::Moment;
 use crate::types::{Desired, Digest, Exit, Pid, ProcessId, Run, Target, TierName};
 
 /// One fact.
@@ -72,6 +73,13 @@ pub enum Event {
     },
     /// What Auto Scaling or a load balancer answered.
     Fleet(FleetAnswer),
+    /// What became of the logs when the host leaves.
+    LogsShipped {
+        /// Which request is answered. An answer to one of a drain before is ignored.
+        since: Moment,
+        /// How it went.
+        outcome: ShipOutcome,
+    },
     /// The host, or a person, wants the agent to end what it runs and go.
     Leave {
         /// Why, for status and log.
@@ -79,6 +87,25 @@ pub enum Event {
     },
     /// How writing the ledger went.
     LedgerSaved(Result<(), String>),
+}
+
+/// What became of everything that was written to the logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShipOutcome {
+    /// All of it was taken in where it goes.
+    Shipped {
+        /// How many events this request still had to ship.
+        events: u64,
+    },
+    /// Some of it was not.
+    Left {
+        /// How much.
+        bytes: u64,
+        /// Where it was put, such as an `s3://` URL; `None`: it is only on this host's disk.
+        kept: Option<String>,
+        /// Why, as a clause.
+        reason: String,
+    },
 }
 
 /// What one process said, or was observed to do.

@@ -113,9 +113,20 @@ pub const QUIET_IDLE: Duration = Duration::from_secs(1);
 /// How long the preload lets Node keep idle connections, unless the app says otherwise
 /// (`KEEP_ALIVE_MS` of handoff/node.cjs).
 pub const PRELOAD_KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// What is left of a drain's time for what comes after the processes.
-pub const DRAIN_RESERVE: Duration = Duration::from_secs(3);
-/// How long an agent that was told to end stays for the sake of a hook.
+/// What is left of a drain's time for what comes after the processes: three seconds for their last
+/// lines, which are few as long as the shipper keeps up, and [`LOGS_RESERVE`]. More would be taken
+/// from requests in flight.
+pub const DRAIN_RESERVE: Duration = Duration::from_secs(5);
+/// How long the logs of a host that leaves may take where nothing else sets a deadline. A hook is
+/// kept from timing out meanwhile; a host that waited for the end of an outage would never go.
+pub const LOGS_SHIP_WITHIN: Duration = Duration::from_mins(1);
+/// The least they get, however late it is: one request.
+pub const LOGS_SHIP_WITHIN_MIN: Duration = Duration::from_secs(1);
+/// How much later the shell may say what became of them.
+pub const LOGS_ANSWER_GRACE: Duration = Duration::from_millis(500);
+/// What is left of a drain's time for what comes after the logs: completing a hook, with one retry.
+pub const LOGS_RESERVE: Duration = Duration::from_secs(2);
+/// How long an agent that was told to end stays for the sake of the logs and of a hook.
 pub const EXIT_WITHIN: Duration = Duration::from_secs(10);
 /// Lines of a drain's record.
 pub const DRAIN_STEPS_MAX: usize = 512;
@@ -136,5 +147,10 @@ pub const CHANNEL_BYTES_MAX: u64 = 1024 * 1024;
 const _: () = assert!(PROBE_STARTING_EVERY.as_millis() < PROBE_STARTING_EVERY_MAX.as_millis());
 const _: () = assert!(PROBE_TRIAL_EVERY.as_millis() <= PROBE_SERVING_EVERY.as_millis());
 const _: () = assert!(RETRY_DELAY_MIN.as_millis() < RETRY_DELAY_MAX.as_millis());
+const _: () = assert!(
+    LOGS_RESERVE.as_millis() + LOGS_SHIP_WITHIN_MIN.as_millis() < DRAIN_RESERVE.as_millis()
+);
+const _: () = assert!(LOGS_ANSWER_GRACE.as_millis() < LOGS_RESERVE.as_millis());
+const _: () = assert!(DRAIN_RESERVE.as_millis() < EXIT_WITHIN.as_millis());
 const _: () = assert!(RESTART_DELAY_MIN.as_millis() < RESTART_DELAY_MAX.as_millis());
 const _: () = assert!(RESTART_DELAY_MAX.as_millis() < RESTARTS_WINDOW.as_millis());

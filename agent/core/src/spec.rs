@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::logs::LogRules;
 use crate::types::TierName;
 
 /// What `release.toml` says, checked.
@@ -38,6 +39,9 @@ pub struct TierSpec {
     pub handoff: Handoff,
     /// What becomes of the other requests in a Node process when one throws.
     pub crash: CrashMode,
+    /// What of its logs is shipped.
+    #[serde(default)]
+    pub logs: LogRules,
 }
 
 /// How many processes a tier has.

@@ -6,11 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
+mod audit;
 mod lifecycle;
 mod line;
+mod pipelines;
 mod releases;
 
+pub use audit::{AuditDocument, Count, SourceAudit};
 pub use lifecycle::{DrainStatus, HookStatus, LifecycleStatus, NoticeStatus};
+pub use pipelines::{PipelineStatus, STUCK_AFTER};
 pub use releases::{ReleaseEntry, ReleaseRole, ReleasesDocument};
 
 use crate::time::Wall;
@@ -84,6 +88,9 @@ pub struct StatusDocument {
     pub disk: DiskStatus,
     /// How the source answers.
     pub source_status: SourceStatus,
+    /// What leaves the host all the time, such as its logs.
+    #[serde(default)]
+    pub pipelines: Vec<PipelineStatus>,
     /// What happened, newest first.
     pub events: Vec<EventStatus>,
 }
@@ -408,6 +415,10 @@ mod tests {
         }],
         "disk": {"releases_bytes": 1, "logs_bytes": 2},
         "source_status": {"last_ok": 1, "error": null},
+        "pipelines": [{
+            "name": "logs", "sent_per_second": 940, "sent": 12000, "backlog_bytes": 1258291,
+            "oldest_ms": 3000, "last_ok": 1, "dropped": 0, "rejected": 0, "reason": null
+        }],
         "events": [{"at": 1, "level": "normal", "text": "v42 settled"}]
     }"#;
 

@@ -11,8 +11,13 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::{Builder, tls};
+use camino::Utf8PathBuf;
+
+use crate::errors::chain;
+use crate::fsx::About;
 
 pub mod autoscaling;
+pub mod cloudwatch_logs;
 pub mod fleet;
 pub mod imds;
 pub mod load_balancing;
@@ -38,6 +43,7 @@ const REGION_OF_OVERRIDES: &str = "us-east-1";
 async fn load_config(endpoint_variables: &[&str]) -> SdkConfig {
     let http = Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .tls_context(tls_context())
         .build_https();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
@@ -50,6 +56,25 @@ async fn load_config(endpoint_variables: &[&str]) -> SdkConfig {
         loader = loader.region(Region::from_static(REGION_OF_OVERRIDES));
     }
     loader.load().await
+}
+
+/// Trusts what the host trusts, and what `AWS_CA_BUNDLE` names: the variable that every other tool
+/// of AWS reads, and the Rust SDK does not.
+fn tls_context() -> tls::TlsContext {
+    let Some(path) = env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
+        return tls::TlsContext::default();
+    };
+    let path = Utf8PathBuf::from(path.to_string_lossy().into_owned());
+    let bundle = std::fs::read(&path).about("read", &path);
+    let built = bundle.map_err(|error| chain(&error)).and_then(|pem| {
+        let store = tls::TrustStore::default().with_pem_certificate(pem);
+        let context = tls::TlsContext::builder().with_trust_store(store).build();
+        context.map_err(|error| chain(&error))
+    });
+    built.unwrap_or_else(|error| {
+        tracing::error!("AWS_CA_BUNDLE is not used: {error}");
+        tls::TlsContext::default()
+    })
 }
 
 fn timeouts(answer_within: Duration, operation_within: Duration) -> TimeoutConfig {

@@ -6,6 +6,7 @@ use groundcrew_core::types::{Environment, ProcessId, TierName, Version};
 
 use super::since::Since;
 use crate::config::SourceUrl;
+use crate::pattern::Pattern;
 
 /// Where the agent's control socket is, unless something else is said.
 pub const SOCKET: &str = "/run/groundcrew/control.sock";
@@ -233,12 +234,21 @@ pub struct ReleasesArgs {
 
 /// `groundcrew logs`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Without --since the last 100 lines; with --grep the last 100 that match.
+
 Examples:
   groundcrew logs --since 10m
   groundcrew logs --process web.17.1 -f
-  groundcrew logs --tier api --since '2026-08-20 09:14'")]
+  groundcrew logs --tier api --since '2026-08-20 09:14' --grep 'timeout|refused'
+  groundcrew logs --json --since 1h | jq 'select(.level == \"error\")'"
+)]
 pub struct LogsArgs {
+    /// What to do other than show them.
+    #[command(subcommand)]
+    pub command: Option<LogsCommand>,
     /// Only this tier's.
     #[arg(long, value_name = "T")]
     pub tier: Option<TierName>,
@@ -251,6 +261,31 @@ pub struct LogsArgs {
     /// Only what is newer: an age such as 10m, or a time in UTC such as '2026-08-20 09:14'.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<Since>,
+    /// Only lines that this regular expression matches.
+    #[arg(long, value_name = "PATTERN")]
+    pub grep: Option<Pattern>,
+    /// Print JSON: process, stream, at (milliseconds since 1970), line and, when known, level.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `groundcrew logs audit` and `groundcrew logs replay`.
+#[derive(Debug, Subcommand)]
+pub enum LogsCommand {
+    /// Account for every byte that was read: accepted, rejected, dropped, or still to be sent.
+    #[command(after_help = "\
+Exit codes: 0 it adds up, 1 it does not, 3 the agent is not running.")]
+    Audit(AuditArgs),
+    /// Send the events again that were rejected.
+    Replay,
+}
+
+/// `groundcrew logs audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `groundcrew restart`.

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::render::Style;
+use super::render::{Style, Tone};
 
 /// Moves to the top left and clears what is below.
 const REDRAW: &str = "\x1b[H\x1b[J";
@@ -66,11 +66,25 @@ impl Output {
     }
 
     /// A line that the application printed, shown at the next flush. A pipe gets it as it is; on a
-    /// terminal it may have colours, and nothing else that would act on the terminal.
-    pub fn print_foreign(&mut self, prefix: &str, line: &str) -> io::Result<()> {
-        let safe = if self.terminal { only_colours(line) } else { line.to_owned() };
-        writeln!(self.sink, "{prefix}{safe}")
+    /// terminal it may have colours, and nothing else that would act on the terminal. Where it has
+    /// none of its own, `style` gives it those of `tone`.
+    pub fn print_foreign(
+        &mut self,
+        prefix: &str,
+        line: &str,
+        style: Style,
+        tone: Option<Tone>,
+    ) -> io::Result<()> {
+        if !self.terminal {
+            return writeln!(self.sink, "{prefix}{line}");
+        }
+        writeln!(self.sink, "{prefix}{}", for_terminal(line, style, tone))
     }
+}
+
+fn for_terminal(line: &str, style: Style, tone: Option<Tone>) -> String {
+    let tone = tone.filter(|_| !line.contains("\x1b["));
+    style.paint(tone, &only_colours(line))
 }
 
 /// Escapes control characters but for tabs and complete colour sequences (`ESC [ digits ; m`).
@@ -117,5 +131,18 @@ mod tests {
         check("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}");
         check("cut \x1b[3", "cut \\u{1b}[3");
         check("back\r\x08é", "back\\r\\u{8}é");
+    }
+
+    #[test]
+    fn a_line_without_colours_of_its_own_has_those_of_its_level() {
+        let check = |line: &str, colour: bool, tone: Option<Tone>, shown: &str| {
+            let style = Style { width: 80, colour };
+            assert_eq!(for_terminal(line, style, tone), shown);
+        };
+        check("failed", true, Some(Tone::Bad), "\x1b[31mfailed\x1b[0m");
+        check("detail\x07", true, Some(Tone::Faint), "\x1b[2mdetail\\u{7}\x1b[0m");
+        check("failed", false, Some(Tone::Bad), "failed");
+        check("fine", true, None, "fine");
+        check("\x1b[36mown", true, Some(Tone::Bad), "\x1b[36mown\x1b[0m");
     }
 }

@@ -36,6 +36,11 @@ fn every_form_of_the_interface_is_taken() {
         "logs",
         "logs --tier web -f --since 10m",
         "logs --process web.17.1",
+        "logs --grep time(out|d) --json",
+        "logs audit",
+        "logs audit --json",
+        "logs audit --socket /tmp/a.sock",
+        "--socket /tmp/a.sock logs replay",
         "restart web",
         "demo",
     ] {
@@ -56,6 +61,9 @@ fn what_is_not_of_the_interface_is_a_usage_error() {
         "logs --process web",
         "logs --tier web --process web.1.1",
         "logs --since yesterday",
+        "logs --grep (a",
+        "logs --tier web audit",
+        "logs replay --json",
         "restart Web",
     ] {
         assert!(parse(line).unwrap_err().use_stderr(), "{line}");
@@ -132,6 +140,11 @@ async fn against(
     answers: &[(&str, &str, &str)],
     line: &str,
 ) -> (Result<u8, anyhow::Error>, String) {
+    answered(answers, parse(line).unwrap()).await
+}
+
+/// The same for a command line with blanks in its values.
+async fn answered(answers: &[(&str, &str, &str)], cli: Cli) -> (Result<u8, anyhow::Error>, String) {
     let directory = tempfile::tempdir().unwrap();
     let socket = Utf8PathBuf::from_path_buf(directory.path().join("control.sock")).unwrap();
     let listener = UnixListener::bind(&socket).unwrap();
@@ -155,7 +168,7 @@ async fn against(
     let client = ControlClient::new(socket);
     let printed = Printed::default();
     let mut out = Output::to(printed.clone());
-    let result = match parse(line).unwrap().command {
+    let result = match cli.command {
         Command::Status(args) => status::run(&args, &client, &mut out).await,
         Command::Releases(args) => releases::run(&args, &client, &mut out).await,
         Command::Logs(args) => logs::run(&args, &client, &mut out).await,
@@ -222,6 +235,54 @@ async fn logs_are_lines_with_their_process() {
     let line = "logs --process web.17.1 -f --since 2026-08-20T09:14:00Z";
     let (code, _) = against(&[(since, "200 OK", "")], line).await;
     assert!(code.unwrap_err().downcast_ref::<ClientError>().unwrap().is_not_running());
+}
+
+#[tokio::test]
+async fn logs_as_json_have_their_level_and_what_only_a_newer_agent_knows() {
+    let lines = r#"{"process":"web.17.1","stream":"stdout","at":5,"line":"WARN low","x":1}
+                   {"process":"web.17.1","stream":"stderr","at":6,"line":"plain"}"#;
+    let path = "GET /v1/logs?tier=web&grep=a%2Bb%26+%23";
+    let arguments = ["groundcrew", "logs", "--json", "--tier", "web", "--grep", "a+b& #"];
+    let cli = Cli::try_parse_from(arguments).unwrap();
+    let (code, text) = answered(&[(path, "200 OK", lines)], cli).await;
+    assert_eq!(code.unwrap(), EXIT_OK);
+    insta::assert_snapshot!(text, @r#"
+    {"at":5,"level":"warn","line":"WARN low","process":"web.17.1","stream":"stdout","x":1}
+    {"at":6,"line":"plain","process":"web.17.1","stream":"stderr"}
+    "#);
+}
+
+#[tokio::test]
+async fn an_audit_that_does_not_add_up_fails() {
+    let source = |pending: u64| {
+        let count = |bytes: u64| format!(r#"{{"events":1,"bytes":{bytes}}}"#);
+        format!(
+            r#"{{"source":"web.1.1","group":"g","stream":"s","read":{},"acknowledged":{},
+            "rejected":{},"dropped":{},"pending":{},"note":null}}"#,
+            count(10),
+            count(4),
+            count(3),
+            count(2),
+            count(pending)
+        )
+    };
+    let document = |pending| format!(r#"{{"sources":[{}]}}"#, source(pending));
+    let path = "GET /v1/logs/audit";
+    let (code, text) = against(&[(path, "200 OK", &document(1))], "logs audit").await;
+    assert_eq!(code.unwrap(), EXIT_OK);
+    assert!(text.starts_with("● adds up: 1 source, 10 B read\n"), "{text}");
+    let (code, text) = against(&[(path, "200 OK", &document(0))], "logs audit --json").await;
+    assert_eq!(code.unwrap(), EXIT_FAILING);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["sources"][0]["read"]["bytes"], 10);
+}
+
+#[tokio::test]
+async fn a_replay_is_an_order() {
+    let path = "POST /v1/logs/replay";
+    let done = [(path, "200 OK", r#"{"message":"3 events are sent again"}"#)];
+    let (code, text) = against(&done, "logs replay").await;
+    assert_eq!((code.unwrap(), text.as_str()), (EXIT_OK, "3 events are sent again\n"));
 }
 
 #[tokio::test]

@@ -24,6 +24,14 @@ const ENV_RESERVED: [(&str, &str); 3] = [
     ("GROUNDCREW_", "names that start with GROUNDCREW_ belong to the agent"),
 ];
 
+/// The keys of a table, with their paths.
+pub(super) fn below(
+    table: &'static str,
+    keys: &'static [&'static str],
+) -> impl Iterator<Item = String> {
+    keys.iter().map(move |key| format!("{table}.{key}"))
+}
+
 pub(super) fn duration(node: &Node<'_, '_>, range: RangeInclusive<Duration>) -> Read<Duration> {
     let time = node.parse("a duration, such as \"30s\"", units::duration)?;
     if range.contains(&time) {

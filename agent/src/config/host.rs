@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use groundcrew_core::limits;
+use groundcrew_core::logs::LogSettings;
 use groundcrew_core::spec::{HostLimits, TierOverride};
 use groundcrew_core::types::{Environment, TierName};
 
 use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{LifecycleConfig, SourceUrl, lifecycle, units};
+use super::{LifecycleConfig, SourceUrl, lifecycle, logs, units};
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
 const TOP: &[&str] = &[
@@ -27,6 +28,7 @@ const TOP: &[&str] = &[
     "releases",
     "http",
     "lifecycle",
+    "logs",
     "tier",
 ];
 const POLL: &[&str] = &["interval"];
@@ -84,6 +86,8 @@ pub struct HostConfig {
     pub http_listen: Option<SocketAddr>,
     /// The host's place in its Auto Scaling group.
     pub lifecycle: LifecycleConfig,
+    /// What is shipped of the logs, and where to.
+    pub logs: LogSettings,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -116,6 +120,7 @@ impl fmt::Debug for HostConfig {
             .field("releases", &self.releases)
             .field("http_listen", &self.http_listen)
             .field("lifecycle", &self.lifecycle)
+            .field("logs", &self.logs)
             .field("overrides", &overrides)
             .finish()
     }
@@ -128,16 +133,14 @@ pub fn parse(file: &str, text: &str) -> Result<HostConfig, Problems> {
 
 /// Every key of the file, with its path: `environment`, `poll.interval`, `tier.NAME.port`.
 pub fn keys() -> impl Iterator<Item = String> {
-    let below = |table: &'static str, keys: &'static [&'static str]| {
-        keys.iter().map(move |key| format!("{table}.{key}"))
-    };
-    let tables = ["poll", "releases", "http", "lifecycle", "tier"];
+    let tables = ["poll", "releases", "http", "lifecycle", "logs", "tier"];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
-        .chain(below("poll", POLL))
-        .chain(below("releases", RELEASES))
-        .chain(below("http", HTTP))
-        .chain(below("lifecycle", lifecycle::KEYS))
-        .chain(below("tier.NAME", TIER))
+        .chain(fields::below("poll", POLL))
+        .chain(fields::below("releases", RELEASES))
+        .chain(fields::below("http", HTTP))
+        .chain(fields::below("lifecycle", lifecycle::KEYS))
+        .chain(logs::keys())
+        .chain(fields::below("tier.NAME", TIER))
 }
 
 fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
@@ -166,6 +169,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         })
     });
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
+    let logs = top.or("logs", LogSettings::default(), logs::logs);
     let overrides = fields::tiers(top, TIER, tier);
     let config = HostConfig {
         environment: environment?,
@@ -177,6 +181,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         releases: releases?.unwrap_or(ReleasesConfig { keep: KEEP, disk_max: DISK_MAX }),
         http_listen: http?.flatten(),
         lifecycle: lifecycle?.unwrap_or_default(),
+        logs: logs?,
         overrides: overrides?,
     };
     let together =

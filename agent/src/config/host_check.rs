@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8Path;
+use groundcrew_core::logs::Destination;
 use nix::unistd::{AccessFlags, User, access};
 
 use super::problem::{Position, Problem, Problems, Severity, shown};
@@ -64,6 +65,11 @@ pub fn check_host(file: &str, config: &HostConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (key, path) in [("state_dir", &config.state_dir), ("run_dir", &config.run_dir)] {
         problems.extend(check_directory(file, key, path));
+    }
+    if let Destination::File(path) = &config.logs.to
+        && let Some(directory) = Utf8Path::new(path).parent()
+    {
+        problems.extend(check_directory(file, "logs.to.path", directory));
     }
     let rights = Rights::own();
     for (tier, over) in &config.overrides {
@@ -219,10 +225,12 @@ mod tests {
     #[test]
     fn a_file_in_the_way_and_a_missing_user_are_errors_with_their_lines() {
         let lines = "run_dir = \"SCRATCH/groundcrew.toml/run\"\n\
-                     [tier.web]\nuser = \"nobody-of-that-name\"\n";
+                     [tier.web]\nuser = \"nobody-of-that-name\"\n\
+                     [logs.to]\nkind = \"file\"\npath = \"SCRATCH/groundcrew.toml/all\"\n";
         insta::assert_snapshot!(check(lines, 0o600).unwrap_err(), @r#"
         SCRATCH/groundcrew.toml:5: run_dir: SCRATCH/groundcrew.toml is not a directory
         SCRATCH/groundcrew.toml:7: tier.web.user: there is no user "nobody-of-that-name" on this host; add it: useradd --system nobody-of-that-name
+        SCRATCH/groundcrew.toml:10: logs.to.path: SCRATCH/groundcrew.toml is not a directory
         "#);
     }
 

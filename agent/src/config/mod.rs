@@ -7,6 +7,7 @@ pub mod fields;
 pub mod host;
 pub mod host_check;
 pub mod lifecycle;
+mod logs;
 pub mod problem;
 mod reader;
 pub mod release;

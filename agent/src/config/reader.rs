@@ -210,6 +210,14 @@ impl<'r, 'i> Node<'r, 'i> {
         })
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&self) -> Read<bool> {
+        match self.value {
+            DeValue::Boolean(truth) => Ok(*truth),
+            _ => Err(self.wanted("true or false")),
+        }
+    }
+
     /// The elements of an array.
     pub(super) fn items(&self, wanted: &str) -> Read<Vec<Node<'r, 'i>>> {
         let array = self.value.as_array().ok_or_else(|| self.wanted(wanted))?;

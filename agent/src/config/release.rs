@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use groundcrew_core::logs::LogRules;
 use groundcrew_core::spec::{
     CrashMode, Handoff, ProcessCount, ReadySpec, ReleaseSpec, TierSpec, TrialSpec,
 };
 
 use super::problem::{Problem, Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{fields, units};
+use super::{fields, logs, units};
 
 /// The name of the file, at the top of the artifact.
 pub const FILE: &str = "release.toml";
@@ -19,7 +20,7 @@ pub const FILE: &str = "release.toml";
 /// The keys of the file, by table; [`keys`] lists them with their paths.
 const TOP: &[&str] = &["tier", "trial"];
 const TIER: &[&str] =
-    &["command", "port", "processes", "ready", "bleed", "stop", "env", "handoff", "crash"];
+    &["command", "port", "processes", "ready", "bleed", "stop", "env", "handoff", "crash", "logs"];
 const READY: &[&str] = &["path", "within", "successes"];
 const TRIAL: &[&str] = &["for", "errors_max"];
 
@@ -67,13 +68,11 @@ pub fn parse(text: &str) -> Result<ParsedRelease, Problems> {
 
 /// Every key of the file, with its path: `tier.NAME.command`, `trial.for`.
 pub fn keys() -> impl Iterator<Item = String> {
-    let below = |table: &'static str, keys: &'static [&'static str]| {
-        keys.iter().map(move |key| format!("{table}.{key}"))
-    };
-    below("tier.NAME", TIER)
-        .filter(|key| key != "tier.NAME.ready")
-        .chain(below("tier.NAME.ready", READY))
-        .chain(below("trial", TRIAL))
+    fields::below("tier.NAME", TIER)
+        .filter(|key| key != "tier.NAME.ready" && key != "tier.NAME.logs")
+        .chain(fields::below("tier.NAME.ready", READY))
+        .chain(logs::tier_keys())
+        .chain(fields::below("trial", TRIAL))
 }
 
 fn walk(top: &Section<'_, '_>) -> Read<ReleaseSpec> {
@@ -119,6 +118,7 @@ fn tier(section: &Section<'_, '_>) -> Read<TierSpec> {
     let crash = section.or("crash", CrashMode::Exit, |node| {
         fields::one_of(node, &[("exit", CrashMode::Exit), ("bleed", CrashMode::Bleed)])
     });
+    let logs = section.or("logs", LogRules::default(), logs::tier_logs);
     let command = command?;
     let handoff = handoff?.unwrap_or_else(|| handoff_of(&command));
     let crash = crash?;
@@ -143,6 +143,7 @@ fn tier(section: &Section<'_, '_>) -> Read<TierSpec> {
         env: env?,
         handoff,
         crash,
+        logs: logs?,
     })
 }
 

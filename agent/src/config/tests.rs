@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::{HostConfig, ParsedRelease, host, release};
 
+mod logs;
+
 const HOST: &str = r#"
 environment = "production"
 source = "s3://acme-releases/shop"
@@ -26,6 +28,16 @@ processes = 2
 user = "app"
 memory_max = "512 MiB"
 env = { API_HOST = "http://api.internal" }
+[logs]
+group = "/groundcrew/{environment}"
+retention_days = "never"
+[[logs.file]]
+path = "/var/log/nginx/*.log"
+multiline = '^\d'
+[[logs.journal]]
+units = ["sshd.service"]
+[logs.redact]
+patterns = ['token=\w+']
 "#;
 
 const RELEASE: &str = r#"
@@ -38,6 +50,7 @@ bleed = "30s"
 stop = "10s"
 env = { NODE_ENV = "production" }
 handoff = "node"                      # node | listen-fds; default node when the command is node
+logs = { rate_max = "5000/s", sample = { debug = "1%" } }
 [trial]
 for = "60s"
 errors_max = "5%"                     # of requests, when the old release did better

@@ -59,6 +59,10 @@ impl Desk {
             (&Method::GET, "/v1/status") => self.status().await,
             (&Method::GET, "/v1/releases") => self.releases(&query).await,
             (&Method::GET, "/v1/logs") => self.logs(&query),
+            (&Method::GET, "/v1/logs/audit") => {
+                Ok(answer::json(StatusCode::OK, &self.logs.audit().await))
+            }
+            (&Method::POST, "/v1/logs/replay") => done(self.logs.replay().await),
             (&Method::POST, "/v1/restart") => self.restart(&query).await,
             (&Method::POST, "/v1/drain") => self.drain(&query).await,
             (&Method::POST, "/v1/undrain") => {
@@ -143,15 +147,8 @@ impl Desk {
         &self,
         request: impl FnOnce(oneshot::Sender<Result<String, String>>) -> Request,
     ) -> Result<Answer, Refused> {
-        #[derive(serde::Serialize)]
-        struct Done {
-            message: String,
-        }
         let (sender, receiver) = oneshot::channel();
-        match self.ask(request(sender), receiver).await? {
-            Ok(message) => Ok(answer::json(StatusCode::OK, &Done { message })),
-            Err(why) => Err(Refused(StatusCode::CONFLICT, why)),
-        }
+        done(self.ask(request(sender), receiver).await?)
     }
 
     /// The status whenever it has changed, `now` aside.
@@ -184,6 +181,7 @@ impl Desk {
             tier: query.parse("tier")?,
             process: query.parse("process")?,
             since: query.parse("since")?.map(Wall),
+            grep: query.parse("grep")?,
             tail_lines: query.parse("tail")?,
             follow: query.get("follow").is_some(),
         };
@@ -207,6 +205,18 @@ impl Desk {
         let gone = || Refused(StatusCode::SERVICE_UNAVAILABLE, "the agent is going".to_owned());
         self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
+    }
+}
+
+/// What was done, or why it was not.
+fn done(outcome: Result<String, String>) -> Result<Answer, Refused> {
+    #[derive(serde::Serialize)]
+    struct Done {
+        message: String,
+    }
+    match outcome {
+        Ok(message) => Ok(answer::json(StatusCode::OK, &Done { message })),
+        Err(why) => Err(Refused(StatusCode::CONFLICT, why)),
     }
 }
 

@@ -99,6 +99,21 @@ impl Lifecycle {
         self.instance.borrow().clone()
     }
 
+    /// The instance's id, as soon as the metadata has said it; `None`: it did not within that time,
+    /// or there is none.
+    pub fn instance_within(
+        &self,
+        within: Duration,
+    ) -> impl Future<Output = Option<String>> + Send + use<> {
+        let known = self.enabled().then(|| self.instance.subscribe());
+        async move {
+            let mut known = known?;
+            let said = known.wait_for(Option::is_some);
+            let said = tokio::time::timeout(within, said).await.ok()?.ok()?;
+            said.clone()
+        }
+    }
+
     /// Makes a call. The answer comes within [`limits::FLEET_CALL_WITHIN`].
     pub async fn call(&self, call: FleetCall) -> FleetAnswer {
         match call {

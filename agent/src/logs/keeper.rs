@@ -20,6 +20,7 @@ use super::error::LogError;
 use super::files::{LogFile, LogFiles, open};
 use super::index::Index;
 use super::limits::{self, LogLimits, MARK_EVERY};
+use super::ship::Progress;
 use super::sparse::{self, Facts, Punch};
 use super::usage::LogUsage;
 use super::watch::{Events, Happened, WatchId, Watches};
@@ -74,6 +75,7 @@ pub(super) struct Keeper {
     files: LogFiles,
     pub(super) limits: LogLimits,
     pub(super) punch: Punch,
+    pub(super) progress: Progress,
     watches: Watches,
     usage: watch::Sender<LogUsage>,
     pub(super) tracked: BTreeMap<Utf8PathBuf, Tracked>,
@@ -143,14 +145,15 @@ impl Keeper {
     pub(super) fn new(
         files: LogFiles,
         limits: LogLimits,
-        punch: Punch,
+        freeing: (Punch, Progress),
         watches: Watches,
         usage: watch::Sender<LogUsage>,
     ) -> Self {
         Self {
             files,
             limits,
-            punch,
+            punch: freeing.0,
+            progress: freeing.1,
             watches,
             usage,
             tracked: BTreeMap::new(),

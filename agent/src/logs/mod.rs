@@ -7,13 +7,18 @@
 //! from an offset, `sparse` punches behind what was accepted.
 
 mod error;
+pub mod events;
 mod files;
 mod index;
+mod journal;
 mod keeper;
+mod last;
 mod limits;
+pub mod named;
 mod reader;
 mod retention;
 mod segment;
+mod ship;
 mod sparse;
 #[cfg(test)]
 mod testing;
@@ -22,9 +27,13 @@ mod tests;
 mod usage;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use groundcrew_core::event::ShipOutcome;
+use groundcrew_core::logs::{Destination, LogRules, LogSettings};
+use groundcrew_core::status::AuditDocument;
+use groundcrew_core::time::Moment;
 use groundcrew_core::types::ProcessId;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch as value};
 use tokio::task::JoinSet;
@@ -33,12 +42,15 @@ use tokio_util::task::TaskTracker;
 
 pub use error::LogError;
 pub use files::{LogFiles, ProcessLogPaths, Stream};
+pub use journal::{Entry, JournalError, JournalFeed, JournalReader, News};
 pub use limits::{LINE_BYTES_MAX, LogLimits, READERS_MAX, TAIL_LINES_DEFAULT};
 pub use reader::{LogLine, LogQuery, LogStream};
+pub use ship::{Host, Leftovers, Shipped};
 pub use usage::LogUsage;
 
 use crate::errors;
 use keeper::{Inputs, Keeper, Rotate};
+use ship::{Progress, Shipper};
 use sparse::Punch;
 
 /// The keeper of the log files and their readers. Ends with its [`shutdown`](Self::shutdown) or its
@@ -47,6 +59,8 @@ use sparse::Punch;
 pub struct Logs {
     files: LogFiles,
     living: value::Sender<Option<Arc<BTreeSet<ProcessId>>>>,
+    /// `None`: nothing is shipped.
+    shipper: Option<Shipper>,
     usage: value::Receiver<LogUsage>,
     rotations: mpsc::Sender<Rotate>,
     permits: Arc<Semaphore>,
@@ -57,20 +71,42 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Starts the keeper. Must be called within a runtime. Fails when the kernel gives no inotify
-    /// object.
+    /// Starts the keeper, and nothing that ships. Must be called within a runtime. Fails when the
+    /// kernel gives no inotify object.
     pub fn start(
         files: LogFiles,
         limits: LogLimits,
         cancellation: &CancellationToken,
     ) -> Result<Self, LogError> {
-        Self::start_with(files, limits, sparse::punch, cancellation)
+        Self::start_with(files, limits, (sparse::punch, Progress::default()), cancellation)
+    }
+
+    /// Starts the keeper, and ships what the settings say, once it is known which `host` it is.
+    /// `secrets` are never shipped.
+    pub fn start_shipping(
+        files: LogFiles,
+        settings: Arc<LogSettings>,
+        host: impl Future<Output = Host> + Send + 'static,
+        secrets: Vec<String>,
+        cancellation: &CancellationToken,
+    ) -> Result<Self, LogError> {
+        let limits = LogLimits { total_bytes_max: settings.disk_bytes_max, ..LogLimits::default() };
+        if settings.to == Destination::Nowhere {
+            return Self::start(files, limits, cancellation);
+        }
+        let progress = Progress::shared();
+        let freeing = (sparse::punch as Punch, progress.clone());
+        let mut logs = Self::start_with(files.clone(), limits, freeing, cancellation)?;
+        let settings = ship::Settings { logs: settings, secrets };
+        let cancellation = logs.cancellation.clone();
+        logs.shipper = Some(Shipper::start(settings, host, files, progress, cancellation)?);
+        Ok(logs)
     }
 
     fn start_with(
         files: LogFiles,
         limits: LogLimits,
-        punch: Punch,
+        freeing: (Punch, Progress),
         cancellation: &CancellationToken,
     ) -> Result<Self, LogError> {
         let (watches, events) = watch::watch()?;
@@ -78,7 +114,7 @@ impl Logs {
         let (usage_sender, usage) = value::channel(LogUsage::default());
         let (rotations, rotations_receiver) = mpsc::channel(limits::REQUESTS_QUEUE);
         let cancellation = cancellation.child_token();
-        let state = Keeper::new(files.clone(), limits, punch, watches, usage_sender);
+        let state = Keeper::new(files.clone(), limits, freeing, watches, usage_sender);
         let inputs = Inputs {
             events: Some(events),
             rotations: rotations_receiver,
@@ -95,6 +131,7 @@ impl Logs {
         Ok(Self {
             files,
             living,
+            shipper: None,
             usage,
             rotations,
             permits: Arc::new(Semaphore::new(READERS_MAX)),
@@ -108,7 +145,12 @@ impl Logs {
     /// Says which processes there are or will be: those of every generation that is not gone. Until
     /// it was said once, all count as there. Files of others are removed when they are empty, too
     /// old or too much.
-    pub fn set_living(&self, living: BTreeSet<ProcessId>) {
+    pub fn set_living(&self, living: BTreeMap<ProcessId, LogRules>) {
+        let ids: BTreeSet<ProcessId> = living.keys().cloned().collect();
+        if let Some(shipper) = &self.shipper {
+            shipper.set_living(Arc::new(living));
+        }
+        let living = ids;
         self.living.send_if_modified(|known| {
             let new = known.as_deref() != Some(&living);
             if new {
@@ -157,6 +199,48 @@ impl Logs {
         Ok(stream)
     }
 
+    /// What was shipped; `None`: nothing is.
+    #[must_use]
+    pub fn shipped(&self) -> Option<Shipped> {
+        self.shipper.as_ref().map(Shipper::shipped)
+    }
+
+    /// What became of everything that was read. Of nothing, where nothing is shipped.
+    pub async fn audit(&self) -> AuditDocument {
+        let audit = match &self.shipper {
+            Some(shipper) => shipper.audit().await,
+            None => None,
+        };
+        audit.unwrap_or_else(|| AuditDocument { sources: Vec::new() })
+    }
+
+    /// Writes what was read and not accepted to a file of its own, cleaned as it would be shipped,
+    /// until `by`. It stays there, and is not taken for shipped.
+    pub async fn write_leftovers(&self, by: Moment) -> Result<Leftovers, LogError> {
+        match &self.shipper {
+            Some(shipper) => shipper.write_leftovers(by).await,
+            None => Err(LogError::ShipperEnded),
+        }
+    }
+
+    /// Sends again what the service did not take, and says what came of it.
+    pub async fn replay(&self) -> Result<String, String> {
+        match &self.shipper {
+            Some(shipper) => shipper.replay().await,
+            None => Err("nothing is shipped: [logs.to] kind is \"none\"".to_owned()),
+        }
+    }
+
+    /// Waits until everything that was written up to now is where it goes, no longer than until
+    /// `by`, and answers what became of it. Where nothing is shipped there is nothing to wait for:
+    /// what was written stays on this host.
+    pub async fn ship_all(&self, by: Moment) -> ShipOutcome {
+        match &self.shipper {
+            Some(shipper) => shipper.ship_all(by).await,
+            None => ShipOutcome::Shipped { events: 0 },
+        }
+    }
+
     /// Ends the keeper and all readers, and waits until they have.
     pub async fn shutdown(mut self) {
         self.cancellation.cancel();
@@ -164,5 +248,8 @@ impl Logs {
         self.readers.wait().await;
         // The keeper's own failure was told when it happened.
         while self.keeper.join_next().await.is_some() {}
+        if let Some(shipper) = &mut self.shipper {
+            shipper.ended().await;
+        }
     }
 }

@@ -18,11 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::LogError;
 use super::files::{LogFile, LogFiles, Stream};
+use super::last::{self, Wanted};
 use super::limits::{self, TAIL_LINES_DEFAULT};
 use super::segment::{RawLine, Segment};
 use super::watch::{Events, Happened, Watches};
 use crate::errors;
 use crate::fsx::{About, FileError};
+use crate::pattern::Pattern;
 
 /// Which lines. Without `since` and `tail_lines`: the last 100.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +36,8 @@ pub struct LogQuery {
     /// Only lines written at this time or later; a few older ones may come along, because times
     /// are known for stretches of a file: to a second for what is new, coarser for what is old.
     pub since: Option<Wall>,
+    /// Only lines that this matches, which are what `tail_lines` counts.
+    pub grep: Option<Pattern>,
     /// Only the last lines of all that match together.
     pub tail_lines: Option<usize>,
     /// Goes on with what is written later, by processes that start later too.
@@ -96,28 +100,38 @@ pub(super) async fn run(
     cancellation: CancellationToken,
 ) {
     let mut happened = Happened { names: true, ..Happened::default() };
+    let stop = cancellation.child_token();
+    merge.stop = stop.clone();
     loop {
         let batch;
-        let read = tokio::task::spawn_blocking(move || {
+        let mut read = tokio::task::spawn_blocking(move || {
             let batch = merge.batch(&happened);
             (merge, batch)
         });
-        (merge, batch) = match read.await {
+        let read = tokio::select! {
+            read = &mut read => read,
+            () = lines.closed() => {
+                stop.cancel();
+                read.await
+            }
+        };
+        (merge, batch) = match read {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(error = %errors::chain(&error), "a reader of the logs died");
                 return;
             }
         };
-        let idle = batch.is_empty();
-        for line in batch {
+        let idle = batch.is_none();
+        for line in batch.into_iter().flatten() {
             tokio::select! {
                 biased;
                 () = cancellation.cancelled() => return,
                 sent = lines.send(line) => if sent.is_err() { return },
             }
         }
-        if merge.ended {
+        // Nothing may have matched, and nothing been sent.
+        if merge.ended || lines.is_closed() || cancellation.is_cancelled() {
             return;
         }
         let Some(events) = &events else {
@@ -151,16 +165,27 @@ pub(super) async fn run(
 
 /// One stream of one process: its files one after the other.
 #[derive(Debug)]
-struct Lane {
+pub(super) struct Lane {
     process: ProcessId,
     stream: Stream,
-    segments: VecDeque<Segment>,
+    pub(super) segments: VecDeque<Segment>,
     head: Option<RawLine>,
 }
 
 impl Lane {
     fn of(process: ProcessId, stream: Stream) -> Self {
         Self { process, stream, segments: VecDeque::new(), head: None }
+    }
+
+    fn line(&self, raw: RawLine) -> LogLine {
+        LogLine {
+            process: self.process.clone(),
+            stream: self.stream,
+            at: raw.at,
+            line: String::from_utf8(raw.bytes)
+                .unwrap_or_else(|invalid| String::from_utf8_lossy(invalid.as_bytes()).into_owned()),
+            truncated: raw.truncated,
+        }
     }
 
     /// Reads the next line into `head`, from the next file where one has ended.
@@ -202,8 +227,10 @@ pub(super) struct Merge {
     /// The lanes that have a line, the oldest first.
     heads: BinaryHeap<Reverse<(Wall, usize)>>,
     started: bool,
-    /// The query failed as a whole.
+    /// The query failed as a whole, or nobody waits for its answer any more.
     ended: bool,
+    /// Nobody waits for the answer any more: a search ends.
+    pub(super) stop: CancellationToken,
 }
 
 impl Merge {
@@ -216,11 +243,13 @@ impl Merge {
             heads: BinaryHeap::new(),
             started: false,
             ended: false,
+            stop: CancellationToken::new(),
         }
     }
 
-    /// The next lines; none: at the end, or nothing will come until something happens.
-    pub(super) fn batch(&mut self, happened: &Happened) -> Vec<Result<LogLine, LogError>> {
+    /// The next lines, of those that were read the ones that match. `None`: at the end, or nothing
+    /// will come until something happens.
+    pub(super) fn batch(&mut self, happened: &Happened) -> Option<Vec<Result<LogLine, LogError>>> {
         let mut batch = Vec::new();
         let mut failed = |result: Result<(), FileError>| {
             batch.extend(result.err().map(|error| Err(LogError::from(error))));
@@ -233,7 +262,10 @@ impl Merge {
             if let Err(error) = self.position() {
                 // Without a beginning everything would come.
                 self.ended = true;
-                return vec![Err(error.into())];
+                return Some(vec![Err(error.into())]);
+            }
+            if self.ended {
+                return None;
             }
         }
         for segment in self.lanes.iter_mut().flat_map(|lane| &mut lane.segments) {
@@ -244,26 +276,22 @@ impl Merge {
         for lane in 0..self.lanes.len() {
             failed(self.wake(lane));
         }
+        let mut idle = batch.is_empty();
         let mut bytes = 0;
         while batch.len() < limits::BATCH_LINES && bytes < limits::BATCH_BYTES {
             let Some(Reverse((_, at))) = self.heads.pop() else { break };
             let lane = &mut self.lanes[at];
             let Some(head) = lane.head.take() else { continue };
-            bytes += head.bytes.len();
-            batch.push(Ok(LogLine {
-                process: lane.process.clone(),
-                stream: lane.stream,
-                at: head.at,
-                line: String::from_utf8(head.bytes).unwrap_or_else(|invalid| {
-                    String::from_utf8_lossy(invalid.as_bytes()).into_owned()
-                }),
-                truncated: head.truncated,
-            }));
+            idle = false;
+            bytes += head.bytes.len() + 1;
+            if self.query.grep.as_ref().is_none_or(|grep| grep.is_match(&head.bytes)) {
+                batch.push(Ok(lane.line(head)));
+            }
             if let Err(error) = self.advance(at) {
                 batch.push(Err(error.into()));
             }
         }
-        batch
+        (!idle).then_some(batch)
     }
 
     fn advance(&mut self, at: usize) -> Result<(), FileError> {
@@ -388,77 +416,19 @@ impl Merge {
         }
     }
 
-    /// Walks backward over all lanes at once, always over the newest line, until `lines` are found.
+    /// Goes to where the last `lines` begin.
     fn go_to_tail(&mut self, lines: usize) -> Result<(), FileError> {
-        let mut walks = Vec::new();
-        let mut newest = BinaryHeap::new();
-        for (at, lane) in self.lanes.iter().enumerate() {
-            let mut walk = TailWalk::of(lane, self.query.since)?;
-            newest.extend(walk.step(lane)?.map(|wall| (wall, at)));
-            walks.push(walk);
-        }
-        for _ in 0..lines {
-            let Some((_, at)) = newest.pop() else { break };
-            walks[at].take();
-            newest.extend(walks[at].step(&self.lanes[at])?.map(|wall| (wall, at)));
-        }
-        for (lane, walk) in self.lanes.iter_mut().zip(walks) {
-            lane.segments.drain(..walk.start.0);
+        let wanted = Wanted { lines, since: self.query.since, grep: self.query.grep.as_ref() };
+        let Some(starts) = last::starts(&self.lanes, wanted, &self.stop)? else {
+            self.ended = true;
+            return Ok(());
+        };
+        for (lane, (segment, offset)) in self.lanes.iter_mut().zip(starts) {
+            lane.segments.drain(..segment);
             if let Some(first) = lane.segments.front_mut() {
-                first.go_to(walk.start.1);
+                first.go_to(offset);
             }
         }
         Ok(())
-    }
-}
-
-/// A walk backward over the files of a lane.
-struct TailWalk {
-    since: Option<Wall>,
-    segment: usize,
-    walk: Option<super::segment::Backward>,
-    /// The lines taken so far begin here: file and offset.
-    start: (usize, u64),
-    /// The line before them.
-    candidate: Option<(usize, u64)>,
-}
-
-impl TailWalk {
-    fn of(lane: &Lane, since: Option<Wall>) -> Result<Self, FileError> {
-        let segment = lane.segments.len().saturating_sub(1);
-        let mut this = Self { since, segment, walk: None, start: (segment, 0), candidate: None };
-        if let Some(last) = lane.segments.back() {
-            let walk = this.enter(last)?;
-            this.start.1 = walk.position();
-            this.walk = Some(walk);
-        }
-        Ok(this)
-    }
-
-    fn enter(&self, segment: &Segment) -> Result<super::segment::Backward, FileError> {
-        let floor = self.since.map_or(Ok(0), |since| segment.offset_of(since))?;
-        segment.backward(floor)
-    }
-
-    /// Finds the line before; says by when it was written.
-    fn step(&mut self, lane: &Lane) -> Result<Option<Wall>, FileError> {
-        self.candidate = None;
-        while let Some(walk) = &mut self.walk {
-            if let Some((offset, wall)) = lane.segments[self.segment].step_back(walk)? {
-                self.candidate = Some((self.segment, offset));
-                return Ok(Some(wall));
-            }
-            if self.segment == 0 {
-                self.walk = None;
-                break;
-            }
-            self.segment -= 1;
-            self.walk = Some(self.enter(&lane.segments[self.segment])?);
-        }
-        Ok(None)
-    }
-
-    fn take(&mut self) {
-        self.start = self.candidate.unwrap_or(self.start);
     }
 }

@@ -16,6 +16,15 @@ use crate::fsx::{self, About, FileError};
 /// The least that is punched at once for the sake of the total.
 const STEP_BYTES: u64 = 1024 * 1024;
 
+/// What is not freed yet.
+#[derive(Debug, Clone, Copy)]
+struct Spared {
+    /// Bytes at the end of each file.
+    tail: u64,
+    /// What was not accepted.
+    pending: bool,
+}
+
 impl Keeper {
     /// Brings the files within the limits, as far as that can be done.
     pub(super) fn enforce(&mut self, wall: Wall) -> Result<(), FileError> {
@@ -31,6 +40,9 @@ impl Keeper {
         let gone = self.is_gone(tracked, wall);
         let expired = before(wall, ms(self.limits.age_max));
         let empty = tracked.data >= tracked.facts.block_floor(tracked.facts.size);
+        // What was not accepted goes only when there is no room.
+        let accepted = self.progress.accepted(path);
+        let gone = gone && accepted >= tracked.facts.size;
         if gone && ((empty && tracked.data > 0) || tracked.facts.modified <= expired) {
             return self.remove(path);
         }
@@ -43,7 +55,8 @@ impl Keeper {
             let target = limits.file_bytes_max - limits.file_bytes_max / SLACK_DIVISOR;
             cut = cut.max(tracked.data.saturating_add(held - target));
         }
-        self.punch_until(path, cut.min(facts.size.saturating_sub(limits.tail_bytes_kept)))
+        let kept = facts.size.saturating_sub(limits.tail_bytes_kept);
+        self.punch_until(path, cut.min(kept).min(accepted))
     }
 
     /// The time whose age decides when something of a file goes next; `None` when nothing will.
@@ -55,33 +68,52 @@ impl Keeper {
         [oldest, file].into_iter().flatten().min()
     }
 
-    /// Frees the oldest data of all files until the total is right: first sparing the end of each
-    /// file, then not even that.
+    /// Frees the oldest data of all files until the total is right: first what was accepted,
+    /// sparing the end of each file and then not even that; then also what was not accepted.
     fn enforce_total(&mut self, wall: Wall) -> Result<(), FileError> {
         if self.total() <= self.limits.total_bytes_max {
             return Ok(());
         }
         let target = self.limits.total_bytes_max - self.limits.total_bytes_max / SLACK_DIVISOR;
-        for kept in [self.limits.tail_bytes_kept, 0] {
+        let tail = self.limits.tail_bytes_kept;
+        for spared in [
+            Spared { tail, pending: true },
+            Spared { tail: 0, pending: true },
+            Spared { tail, pending: false },
+            Spared { tail: 0, pending: false },
+        ] {
             while let Some(excess) = self.total().checked_sub(target).filter(|excess| *excess > 0) {
-                let Some(path) = self.oldest(kept, wall) else { break };
-                self.free(&path, excess, kept, wall)?;
+                let Some(path) = self.oldest(spared, wall) else { break };
+                self.free(&path, excess, spared, wall)?;
             }
         }
         Ok(())
     }
 
+    /// Up to where a file may be freed.
+    fn reach(&self, tracked: &Tracked, spared: Spared) -> u64 {
+        let end = tracked.facts.size.saturating_sub(spared.tail);
+        let accepted = if spared.pending { self.progress.accepted(&tracked.log.path) } else { end };
+        end.min(accepted)
+    }
+
     /// The file with the oldest data among those from which something can be taken.
-    fn oldest(&self, kept: u64, wall: Wall) -> Option<Utf8PathBuf> {
+    fn oldest(&self, spared: Spared, wall: Wall) -> Option<Utf8PathBuf> {
         self.tracked
             .values()
             .filter(|tracked| {
-                let removable = tracked.held() > 0 && self.is_gone(tracked, wall);
-                let whole = tracked.facts.block_floor(tracked.facts.size.saturating_sub(kept));
-                removable || (self.counted.punching && whole > tracked.data)
+                let whole = tracked.facts.block_floor(self.reach(tracked, spared));
+                self.is_removable(tracked, spared, wall)
+                    || (self.counted.punching && whole > tracked.data)
             })
             .min_by_key(|tracked| (tracked.oldest(), &tracked.log.path))
             .map(|tracked| tracked.log.path.clone())
+    }
+
+    /// Whether the whole file may go.
+    fn is_removable(&self, tracked: &Tracked, spared: Spared, wall: Wall) -> bool {
+        let done = self.progress.accepted(&tracked.log.path) >= tracked.facts.size;
+        tracked.held() > 0 && self.is_gone(tracked, wall) && (done || !spared.pending)
     }
 
     /// Takes up to `excess` bytes of the oldest data from a file, the file itself when it is gone
@@ -90,22 +122,41 @@ impl Keeper {
         &mut self,
         path: &Utf8PathBuf,
         excess: u64,
-        kept: u64,
+        spared: Spared,
         wall: Wall,
     ) -> Result<(), FileError> {
+        let progress = self.progress.clone();
+        let _reading = progress.hold();
         let Some(tracked) = self.tracked.get(path) else { return Ok(()) };
         let facts = tracked.facts;
-        let gone = self.is_gone(tracked, wall);
-        let kept = if gone { 0 } else { kept };
+        let removable = self.is_removable(tracked, spared, wall);
+        let reach =
+            self.reach(tracked, if removable { Spared { tail: 0, ..spared } } else { spared });
         let step = excess.max(STEP_BYTES).max(facts.block);
         let mark = tracked.index.marks.after(tracked.data).map_or(facts.size, |mark| mark.offset);
         let mark = mark.max(tracked.data.saturating_add(facts.block));
         let cut = facts.block_floor(mark.min(tracked.data.saturating_add(step)));
-        let cut = cut.min(facts.block_floor(facts.size.saturating_sub(kept)));
-        if gone && (cut <= tracked.data || !self.counted.punching) {
+        let cut = cut.min(facts.block_floor(reach));
+        if removable && (cut <= tracked.data || !self.counted.punching) {
+            self.count_lost(path, facts.size)?;
             return self.remove(path);
         }
+        self.count_lost(path, cut)?;
         self.punch_until(path, cut)
+    }
+
+    /// Counts the lines before `cut` that were not accepted, and are about to go.
+    fn count_lost(&mut self, path: &Utf8PathBuf, cut: u64) -> Result<(), FileError> {
+        let Some(tracked) = self.tracked.get(path) else { return Ok(()) };
+        let from = self.progress.taken(path).max(tracked.data);
+        if from >= cut {
+            return Ok(());
+        }
+        let lines = sparse::lines_between(path, from, cut).about("count the lines of", path)?;
+        self.progress.lost(path, lines, cut - from);
+        self.counted.lines_lost += lines;
+        self.counted.bytes_lost += cut - from;
+        Ok(())
     }
 
     /// Whether nobody will write to the file again.

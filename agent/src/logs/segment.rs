@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use camino::Utf8PathBuf;
@@ -288,6 +289,41 @@ impl Segment {
         walk.line_end = start;
         Ok(Some((start, self.marks.time_at(end).unwrap_or(self.facts.modified))))
     }
+
+    /// Whether `matches` takes the line at `line`, which `walk` has just stepped over, or one of
+    /// the pieces in which [`Segment::next_line`] answers a long one.
+    pub(super) fn any_piece(
+        &self,
+        walk: &Backward,
+        line: Range<u64>,
+        matches: impl Fn(&[u8]) -> bool,
+    ) -> Result<bool, FileError> {
+        if let Some(held) = walk.held(&line).filter(|held| held.len() <= LINE_BYTES_MAX) {
+            return Ok(matches(held.strip_suffix(b"\n").unwrap_or(held)));
+        }
+        let mut buffer = vec![0; LINE_BYTES_MAX + 1];
+        let mut start = line.start;
+        loop {
+            let left = usize::try_from(line.end - start).unwrap_or(usize::MAX);
+            let bytes = &mut buffer[..left.min(LINE_BYTES_MAX + 1)];
+            match self.file.read_exact_at(bytes, start) {
+                // Cut off meanwhile: it will not be answered either.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                read => read.about("read", &self.log.path)?,
+            }
+            if let Some(last) = bytes.strip_suffix(b"\n") {
+                return Ok(matches(last));
+            }
+            if left <= LINE_BYTES_MAX {
+                return Ok(matches(bytes));
+            }
+            let piece = character_floor(bytes, LINE_BYTES_MAX);
+            if matches(&bytes[..piece]) {
+                return Ok(true);
+            }
+            start += piece as u64;
+        }
+    }
 }
 
 /// The last place not after `at` that does not part a character of UTF-8.
@@ -314,6 +350,12 @@ impl Backward {
     /// Where reading forward goes on after all lines that were not walked over.
     pub(super) fn position(&self) -> u64 {
         self.line_end
+    }
+
+    /// The bytes at `range`, when all of them are in the chunk that was read last.
+    fn held(&self, range: &Range<u64>) -> Option<&[u8]> {
+        let at = |offset: u64| usize::try_from(offset.checked_sub(self.chunk_at)?).ok();
+        self.chunk.get(at(range.start)?..at(range.end)?)
     }
 
     /// The last newline in the data before `end`.

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
+use camino::Utf8Path;
 use groundcrew_core::time::Wall;
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
@@ -84,6 +85,23 @@ pub(super) fn hole_from(file: &File, offset: u64) -> io::Result<u64> {
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(u64::MAX),
         Err(error) => Err(error.into()),
     }
+}
+
+/// How many lines end between two offsets.
+pub(super) fn lines_between(path: &Utf8Path, from: u64, to: u64) -> io::Result<u64> {
+    let file = super::files::open(path)?;
+    let mut chunk = vec![0; 64 * 1024];
+    let (mut at, mut lines) = (from, 0);
+    while at < to {
+        let wanted = usize::try_from(to - at).unwrap_or(usize::MAX).min(chunk.len());
+        let read = file.read_at(&mut chunk[..wanted], at)?;
+        if read == 0 {
+            break;
+        }
+        lines += memchr::memchr_iter(b'\n', &chunk[..read]).count() as u64;
+        at += read as u64;
+    }
+    Ok(lines)
 }
 
 /// The last stretch of data before `end`; empty at `end` when there is none.

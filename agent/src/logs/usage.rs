@@ -11,6 +11,10 @@ pub struct LogUsage {
     pub bytes_punched: u64,
     /// Bytes of files that were removed while there was something in them.
     pub bytes_removed: u64,
+    /// Lines that went before they were accepted, because there was no room.
+    pub lines_lost: u64,
+    /// Bytes of them.
+    pub bytes_lost: u64,
     /// Files removed, because their process is gone and they were empty, too old or too much.
     pub files_removed: u64,
     /// Files put aside at a restart, where holes cannot be punched.

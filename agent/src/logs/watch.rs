@@ -5,9 +5,10 @@
 //! whoever has read to the end; in between the kernel keeps no events.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use camino::Utf8Path;
@@ -38,7 +39,7 @@ pub(super) struct Events {
 
 /// Sets watches; may be used from a thread that blocks.
 #[derive(Debug, Clone)]
-pub(super) struct Watches {
+pub struct Watches {
     fd: Arc<OwnedFd>,
 }
 
@@ -56,11 +57,11 @@ pub(super) fn watch() -> Result<(Watches, Events), LogError> {
 }
 
 impl Watches {
-    /// Reports names that come and go in `directory`. Again for the same one changes nothing.
-    pub(super) fn directory(&self, directory: &Utf8Path) -> Result<(), FileError> {
+    /// Reports names that come and go in `directory`. Again for the same one changes nothing, and
+    /// gives the same answer.
+    pub(super) fn directory(&self, directory: &Utf8Path) -> Result<WatchId, FileError> {
         let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
         inotify::add_watch(&self.fd, directory.as_std_path(), flags | WatchFlags::ONLYDIR)
-            .map(drop)
             .about("watch", directory)
     }
 
@@ -71,7 +72,22 @@ impl Watches {
     }
 }
 
+impl Watches {
+    /// Reports the next write to an open file, once, whatever its name is by now.
+    pub(super) fn growth_of(&self, file: &File, path: &Utf8Path) -> Result<WatchId, FileError> {
+        let flags = WatchFlags::MODIFY | WatchFlags::ONESHOT;
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        inotify::add_watch(&self.fd, link.as_str(), flags).about("watch", path)
+    }
+}
+
 impl Events {
+    /// What has happened by now.
+    #[cfg(test)]
+    pub(super) fn try_next(&self) -> Happened {
+        drain(self.fd.get_ref()).unwrap()
+    }
+
     /// Waits until something happened. Safe to drop half-way: events stay in the kernel.
     pub(super) async fn next(&self) -> io::Result<Happened> {
         loop {

@@ -114,6 +114,15 @@ impl Key {
         Self(format!("channels/{environment}.json"))
     }
 
+    /// Of log lines that an instance could not ship before it went, at a time in milliseconds since
+    /// 1970.
+    #[must_use]
+    pub fn logs(instance: &str, at_ms: i64) -> Self {
+        let usual = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+        let instance: String = instance.chars().map(usual).collect();
+        Self(format!("logs/{instance}/{at_ms}.jsonl.zst"))
+    }
+
     /// Below the source's prefix.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -58,6 +58,7 @@ impl Agent {
                 self.listeners.release(port);
             }
             Effect::Prune(digest) => self.prune(digest),
+            Effect::ShipLogs { since, by, keep } => self.ship_logs(since, by, keep),
             Effect::Fleet(call) => self.call_fleet(call),
             Effect::Record(step) => {
                 let after = groundcrew_core::time::text(Duration::from_millis(step.after_ms));
@@ -163,7 +164,7 @@ impl Agent {
             plan.spec.env.get("NODE_OPTIONS").map(String::as_str),
         );
         self.known.insert(id.clone(), Known { run, plan: plan.clone() });
-        self.logs.set_living(self.known.keys().cloned().collect());
+        self.say_living();
         self.supervisor.start(StartRequest {
             id: id.clone(),
             run,
@@ -217,7 +218,7 @@ impl Agent {
         self.board.remove(id);
         self.usage.remove(id);
         self.supervisor.retire(id);
-        self.logs.set_living(self.known.keys().cloned().collect());
+        self.say_living();
     }
 
     fn prune(&mut self, digest: Digest) {

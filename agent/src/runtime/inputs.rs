@@ -38,9 +38,16 @@ impl Agent {
             let id = lost.record.id;
             tracing::warn!(tier = %id.tier, process = %id, "{id} {}", lost.exit);
         }
-        self.logs.set_living(self.known.keys().cloned().collect());
+        self.say_living();
         let on_disk = effects::on_disk(&self.store).await;
         Ok(Event::Begun { found, on_disk, same_boot: self.ledger_file.same_boot })
+    }
+
+    /// Lets the logs know which processes there are.
+    pub(super) fn say_living(&self) {
+        let rules = |known: &super::Known| known.plan.spec.logs.clone();
+        let living = self.known.iter().map(|(id, known)| (id.clone(), rules(known)));
+        self.logs.set_living(living.collect());
     }
 
     /// Before anything else can bind the ports.

@@ -8,6 +8,7 @@ mod fleet;
 mod inputs;
 mod ledger_file;
 mod numbers;
+mod pipelines;
 mod reload;
 mod signals;
 mod tell;
@@ -37,7 +38,7 @@ use crate::handoff::channel::{Channel, ChannelEvent, Registry};
 use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
-use crate::logs::{LogFiles, LogLimits, Logs};
+use crate::logs::{LogFiles, Logs};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -169,7 +170,9 @@ impl Agent {
         let preload = handoff::preload::write(run_dir)?;
         let cancel = CancellationToken::new();
         let log_files = LogFiles::new(state_dir);
-        let logs = Arc::new(Logs::start(log_files.clone(), LogLimits::default(), &cancel)?);
+        let (events, answers) = mpsc::channel(EVENTS_MAX);
+        let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
+        let logs = Arc::new(pipelines::open_logs(&config, &log_files, &lifecycle, &cancel)?);
         let (ready, is_ready) = watch::channel(false);
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
@@ -179,8 +182,6 @@ impl Agent {
             logs: Arc::clone(&logs),
         };
         let (control, requests) = Control::open(serving)?;
-        let (events, answers) = mpsc::channel(EVENTS_MAX);
-        let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
         let source = Arc::new(Source::open(&config.source).await);
         Ok(Self {
             controller: Controller::new(core_settings(&config, &lifecycle), ledger),
@@ -288,10 +289,10 @@ impl Agent {
             control.shutdown().await;
             channel.shutdown().await;
             supervisor.shutdown().await;
+            while tasks.join_next().await.is_some() {}
             if let Some(logs) = Arc::into_inner(logs) {
                 logs.shutdown().await;
             }
-            while tasks.join_next().await.is_some() {}
             if let Some(lifecycle) = Arc::into_inner(lifecycle) {
                 lifecycle.shutdown().await;
             }

@@ -58,6 +58,7 @@ impl Agent {
             }
         }
         status.disk.logs_bytes = self.logs.usage().bytes;
+        status.pipelines = self.pipelines();
         status
     }
 

@@ -167,6 +167,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use groundcrew_core::logs::LogRules;
     use groundcrew_core::spec::{
         CrashMode, Handoff, HostLimits, ProcessCount, ReadySpec, TierSpec,
     };
@@ -185,6 +186,7 @@ pub(crate) mod tests {
             env: BTreeMap::from([("A".to_owned(), "B".to_owned())]),
             handoff: Handoff::Node,
             crash: CrashMode::Exit,
+            logs: LogRules::default(),
         };
         Record {
             id: id.parse().unwrap(),

@@ -13,6 +13,7 @@ pub mod forged;
 pub mod histogram;
 pub mod http_client;
 pub mod load;
+pub mod log_endpoint;
 pub mod reaper;
 pub mod web_socket;
 

@@ -21,6 +21,7 @@ use groundcrew::supervisor::cgroup::Place;
 use groundcrew::supervisor::{
     Adoption, PATH_DEFAULT, Settings, StartRequest, Supervisor, SupervisorEvent, usage,
 };
+use groundcrew_core::logs::LogRules;
 use groundcrew_core::spec::{
     CrashMode, Handoff, HostLimits, ProcessCount, ReadySpec, TierPlan, TierSpec,
 };
@@ -87,6 +88,7 @@ impl Host {
             env: BTreeMap::new(),
             handoff: Handoff::ListenFds,
             crash: CrashMode::Exit,
+            logs: LogRules::default(),
         };
         let digest = Digest::from_bytes([1; 32]);
         StartRequest {

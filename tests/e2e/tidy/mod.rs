@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use groundcrew::config::{host, release, units};
+use groundcrew_core::logs::LogSettings;
 
 /// Files that may be longer than the rest, with their limits and the reason. Keep it empty.
 const LONGER: &[(&str, usize)] = &[];
@@ -130,6 +131,12 @@ fn the_reference_has_the_defaults_of_the_code() {
     check_time("poll.interval", host::POLL_INTERVAL);
     check("releases.keep", host::KEEP.to_string());
     check("releases.disk_max", units::size_text(host::DISK_MAX));
+    let logs = LogSettings::default();
+    check("logs.group", logs.group.to_string());
+    check("logs.stream", logs.stream.to_string());
+    check("logs.create", logs.create.to_string());
+    check("logs.retention_days", logs.retention_days.unwrap().to_string());
+    check("logs.disk_max", units::size_text(logs.disk_bytes_max));
     check_time("tier.NAME.ready.within", release::READY_WITHIN);
     check("tier.NAME.ready.successes", release::READY_SUCCESSES.to_string());
     check_time("tier.NAME.bleed", release::BLEED);

@@ -157,6 +157,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("fsx", &[LEAVES]),
     ("memory", &[LEAVES]),
     ("net", &[LEAVES]),
+    ("pattern", &[LEAVES]),
     ("procfs", &[LEAVES]),
     ("source_url", &[LEAVES]),
     ("systemd", &[LEAVES]),
@@ -178,7 +179,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("cli", &[LEAVES, FEATURES, &["runtime", "demo"]]),
 ];
 const LEAVES: &[&str] =
-    &["clock", "errors", "fsx", "net", "procfs", "source_url", "systemd", "telemetry"];
+    &["clock", "errors", "fsx", "net", "pattern", "procfs", "source_url", "systemd", "telemetry"];
 const FEATURES: &[&str] = &[
     "config",
     "aws",

@@ -26,7 +26,7 @@ struct Trouble {
 }
 
 impl Controller {
-    /// The status, without requests and resources.
+    /// The status, without requests, resources and pipelines.
     #[must_use]
     pub fn status(&self, now: Now, facts: Facts) -> StatusDocument {
         let ledger = &self.ledger;
@@ -75,6 +75,7 @@ impl Controller {
                 last_ok: self.poll.last_ok,
                 error: self.poll.error.clone(),
             },
+            pipelines: Vec::new(),
             events: ledger.events.iter().rev().cloned().collect(),
         }
     }
@@ -113,7 +114,7 @@ impl Controller {
             return State::Stopped;
         }
         let drain = self.ledger.lifecycle.drain.as_ref();
-        if drain.is_some_and(|drain| drain.ended.is_none()) {
+        if drain.is_some_and(|drain| !drain.is_over()) {
             return State::Draining;
         }
         if !self.notices.is_empty() {

@@ -1,4 +1,4 @@
-//! The drain: load balancers first, then the processes, then the record of it.
+//! The drain: load balancers first, then the processes, then the logs; and the record of it.
 
 use super::*;
 use crate::event::News;
@@ -6,6 +6,13 @@ use crate::lifecycle::drain::{Balancers, Drain, Quiet};
 use crate::lifecycle::fleet::{CallError, FleetCall, Transition};
 use crate::lifecycle::notice::{Cause, Notice};
 use crate::process::{Leave, takes_commands};
+
+/// The agent was told to end.
+#[derive(Debug, Clone)]
+pub(super) struct Exiting {
+    pub(super) told: Moment,
+    pub(super) reason: String,
+}
 
 impl Controller {
     pub(super) fn begin_drain(&mut self, now: Now, notices: Vec<Notice>, out: &mut Vec<Effect>) {
@@ -54,13 +61,19 @@ impl Controller {
             });
             longest = longest.max(spec.bleed + spec.stop);
         }
-        let takes = crate::time::text(longest + reserve);
+        let [least, logs, most] = [
+            longest + reserve,
+            limits::LOGS_SHIP_WITHIN,
+            longest + limits::LOGS_SHIP_WITHIN + limits::LOGS_RESERVE,
+        ]
+        .map(crate::time::text);
+        plan.push(format!("what was written to the logs is shipped, {logs} at most"));
         plan.push(match within {
             Some(within) if within < longest + reserve => format!(
-                "that may take {takes}, and there are {}: what takes longer is cut",
+                "that may take {least}, and there are {}: what takes longer is cut",
                 crate::time::text(within)
             ),
-            _ => format!("everything is gone after {takes} at most"),
+            _ => format!("everything is gone after {most} at most"),
         });
         plan
     }
@@ -83,7 +96,7 @@ impl Controller {
         let by = self.deadline_of_hooks();
         if let Some(drain) = &mut self.ledger.lifecycle.drain {
             drain.balancers = after;
-            if let Some(by) = by.filter(|_| drain.ended.is_none()) {
+            if let Some(by) = by.filter(|_| !drain.is_over()) {
                 drain.not_after(by);
             }
         }
@@ -219,7 +232,8 @@ impl Controller {
         Some(Leave { quiet, not_after: drain.processes_by() })
     }
 
-    /// Notes that everything has ended, and lets the agent go if that is what it was told.
+    /// Notes that everything has ended, sees to the logs, and lets the agent go if that is what it
+    /// was told.
     pub(super) fn finish_drain(&mut self, now: Now, out: &mut Vec<Effect>) {
         if !self.generations.is_empty() {
             return;
@@ -233,6 +247,9 @@ impl Controller {
             drain.note(now, text.clone());
             let level = if drain.cut > 0 { Level::Error } else { Level::Normal };
             out.push(tell(now, level, text));
+        }
+        if !self.ship_logs(now, out) {
+            return;
         }
         if self.drill.take().is_some() {
             out.push(tell(now, Level::Normal, "the drill is over".to_owned()));
@@ -256,10 +273,11 @@ impl Controller {
         heard && self.hooks_are_done()
     }
 
-    /// When the agent goes, whoever still waits.
-    fn exit_at(&self) -> Option<Moment> {
+    /// When an agent that was told to end goes, whoever still waits.
+    pub(super) fn exit_at(&self) -> Option<Moment> {
+        let told = self.exit.as_ref()?.told;
         let ended = self.ledger.lifecycle.drain.as_ref()?.ended?;
-        Some(ended.plus(limits::EXIT_WITHIN))
+        Some(ended.max(told).plus(limits::EXIT_WITHIN))
     }
 
     pub(super) fn drain_wake(&self) -> Option<Moment> {
@@ -271,8 +289,8 @@ impl Controller {
         };
         let told = told.filter(|_| drain.ended.is_none());
         let late = drain.deadline.filter(|_| drain.ended.is_none() && self.is_undecided());
-        let exit = self.exit.as_ref().and_then(|_| self.exit_at());
-        let wakes = [drain.balancers.by(), told, late, exit];
+        let exit = self.exit_at();
+        let wakes = [drain.balancers.by(), told, late, self.logs_wake(), exit];
         // What is past has had its effect, or has none.
         wakes.into_iter().flatten().filter(|wake| *wake > self.stepped.at).min()
     }

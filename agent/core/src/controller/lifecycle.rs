@@ -154,7 +154,8 @@ impl Controller {
     /// Works out why the host should leave, if it should, and begins or withdraws the drain.
     pub(super) fn take_stance(&mut self, now: Now, out: &mut Vec<Effect>) {
         let settings = &self.settings.lifecycle;
-        let mut notices = reasons(now, settings, &self.ledger.lifecycle, self.exit.as_deref());
+        let exit = self.exit.as_ref().map(|exit| exit.reason.as_str());
+        let mut notices = reasons(now, settings, &self.ledger.lifecycle, exit);
         notices.extend(self.drill.clone());
         self.notices.clone_from(&notices);
         let warmed = notices.iter().all(|notice| notice.cause == Cause::Warmed);
@@ -337,6 +338,10 @@ impl Controller {
             return self.generations.is_empty().then(|| Verdict::Done("nothing ran".into()));
         };
         if let Some(ended) = drain.ended {
+            // Bounded, and after the deadline no more than a moment.
+            if !drain.is_over() {
+                return None;
+            }
             let took = crate::time::text(ended.since(drain.began));
             let cut = drain.cut;
             return Some(Verdict::Done(format!("drained in {took}, {cut} requests cut")));

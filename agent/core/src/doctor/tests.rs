@@ -209,15 +209,15 @@ fn heartbeats_outlive_an_agent_that_is_restarted() {
 #[test]
 fn global_timeouts_hold_a_drain_and_a_launch() {
     use Verdict::*;
-    // 60 of deregistration, 40 of bleed, 10 of stop, 3 of reserve.
-    for (seconds, verdict) in [(112, Bad), (113, Good)] {
+    // 60 of deregistration, 40 of bleed, 10 of stop, 5 of reserve.
+    for (seconds, verdict) in [(114, Bad), (115, Good)] {
         let change = leave(|hook| hook.global_timeout = s(seconds));
-        expect(change, "terminate global timeout", verdict, &["113s at most", "40s", "worker"]);
+        expect(change, "terminate global timeout", verdict, &["115s at most", "40s", "worker"]);
     }
     let unknown = |facts: &mut Facts| facts.tiers = Err("no agent runs".into());
     expect(unknown, "terminate global timeout", Unknown, &["30000s", "no agent runs"]);
     let attributes = target_group(|group| group.attributes = Err("denied".into()));
-    expect(attributes, "terminate global timeout", Unknown, &["53s at most", "not all"]);
+    expect(attributes, "terminate global timeout", Unknown, &["55s at most", "not all"]);
     let launch = |facts: &mut Facts| facts.settings.launch_within = s(40_000);
     let fix = "--heartbeat-timeout 400";
     expect(launch, "launch global timeout", Caution, &["30000s", "40000s", fix]);
@@ -329,9 +329,9 @@ fn the_group_replaces_what_serves_nothing_and_waits_for_what_starts() {
 fn systemd_and_the_spot_market_leave_enough_time() {
     use Verdict::*;
     let stop = |seconds| move |facts: &mut Facts| facts.stop_timeout = Ok(Some(s(seconds)));
-    let sum = "53s at most: bleed 40s + stop 10s of worker + reserve 3s";
-    expect(stop(53), "stop timeout", Good, &["TimeoutStopSec 53s", sum]);
-    expect(stop(52), "stop timeout", Bad, &[sum, "TimeoutStopSec=53s"]);
+    let sum = "55s at most: bleed 40s + stop 10s of worker + reserve 5s";
+    expect(stop(55), "stop timeout", Good, &["TimeoutStopSec 55s", sum]);
+    expect(stop(54), "stop timeout", Bad, &[sum, "TimeoutStopSec=55s"]);
     let dead = |facts: &mut Facts| facts.tiers = Err("no agent runs".into());
     expect(dead, "stop timeout", Unknown, &["TimeoutStopSec 300s", "no agent runs"]);
     let endless = |facts: &mut Facts| facts.stop_timeout = Ok(None);
@@ -339,7 +339,7 @@ fn systemd_and_the_spot_market_leave_enough_time() {
     let elsewhere = |facts: &mut Facts| facts.stop_timeout = Err("no systemd".into());
     expect(elsewhere, "stop timeout", Unknown, &["no systemd"]);
     expect(|_| {}, "spot notice", Good, &["120s at most", sum]);
-    let slow = |facts: &mut Facts| facts.tiers = Ok(vec![tier("web", Some(3000), 108)]);
+    let slow = |facts: &mut Facts| facts.tiers = Ok(vec![tier("web", Some(3000), 106)]);
     expect(slow, "spot notice", Caution, &["121s", "is cut", "lower bleed"]);
     let demand = |facts: &mut Facts| {
         slow(facts);

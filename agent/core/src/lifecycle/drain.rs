@@ -48,6 +48,22 @@ impl Balancers {
     }
 }
 
+/// How far the logs are with leaving the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Logs {
+    /// Processes may still write.
+    #[default]
+    Waiting,
+    /// All that was written is to be shipped.
+    Shipping {
+        /// Since when.
+        since: Moment,
+    },
+    /// They are shipped, or it is said what is left.
+    Done,
+}
+
 /// A line of the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -74,6 +90,9 @@ pub struct Drain {
     pub cut: u32,
     /// When the last process had ended.
     pub ended: Option<Moment>,
+    /// How far the logs are, which come after the last process.
+    #[serde(default)]
+    pub logs: Logs,
     /// What happened, oldest first.
     pub steps: Vec<Step>,
 }
@@ -90,6 +109,7 @@ impl Drain {
             balancers: Balancers::Unknown { by: now.at.plus(limits::BALANCERS_ASK_WITHIN) },
             cut: 0,
             ended: None,
+            logs: Logs::Waiting,
             steps: Vec::new(),
         }
     }
@@ -133,6 +153,12 @@ impl Drain {
     pub fn processes_by(&self) -> Option<Moment> {
         let reserve = crate::time::ms(limits::DRAIN_RESERVE);
         self.deadline.map(|deadline| Moment(deadline.0.saturating_sub(reserve)))
+    }
+
+    /// Whether nothing of it is left to do: no process runs, and the logs are where they can be.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some() && self.logs == Logs::Done
     }
 
     /// Whether one of the reasons is the agent's own end, which is not a matter of the host.
@@ -204,7 +230,7 @@ mod tests {
         assert_eq!(hear(&mut drain, vec![again, softer]), 1);
         assert_eq!(drain.deadline, Some(Moment(120_000)));
         assert_eq!(hear(&mut drain, vec![notice(Cause::Spot, "sooner", Some(30_000))]), 1);
-        assert_eq!(drain.processes_by(), Some(Moment(27_000)));
+        assert_eq!(drain.processes_by(), Some(Moment(25_000)));
         assert_eq!(drain.steps.len(), 4);
         assert_eq!(drain.steps[1].text, "spot, 2m left");
     }

@@ -23,6 +23,10 @@ pub const RETENTION_DAYS: [u16; 22] = [
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
     3288, 3653,
 ];
+/// The days a group keeps its events, unless the host's file says otherwise.
+pub const RETENTION_DAYS_USUAL: u16 = 30;
+/// Bytes of logs on disk, unless the host's file says otherwise.
+pub const DISK_BYTES_USUAL: u64 = 2 << 30;
 
 /// Bytes of an event of several lines; more begin a new event.
 pub const GROUPED_BYTES_MAX: usize = 256 * 1024;

@@ -5,9 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub mod inventory;
+pub mod json;
+mod level;
 pub mod limits;
+pub mod pace;
+pub mod retry;
 mod template;
 
+pub use level::level;
 pub use template::{Names, Template, TemplateError};
 
 /// What the host's file says about logs, checked.
@@ -31,6 +37,22 @@ pub struct LogSettings {
     pub redact: Vec<String>,
     /// Where everything goes.
     pub to: Destination,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            group: Template::usual_group(),
+            stream: Template::usual_stream(),
+            create: true,
+            retention_days: Some(limits::RETENTION_DAYS_USUAL),
+            disk_bytes_max: limits::DISK_BYTES_USUAL,
+            files: Vec::new(),
+            journals: Vec::new(),
+            redact: Vec::new(),
+            to: Destination::CloudWatch,
+        }
+    }
 }
 
 /// Where logs go.

@@ -50,6 +50,14 @@ impl Watcher {
                 self.ledger = (**ledger).clone();
             }
             Effect::Fleet(call) => cloud::check_call(world, call, &self.ledger),
+            Effect::Tell(told) if told.text.starts_with("logs: no answer") => {
+                // An agent that began too late says so at once; any other asks again.
+                let asked = world.logs.is_some_and(|logs| !logs.orphaned);
+                assert!(asked || world.now.at == world.began, "nobody asked\n{}", world.tail());
+            }
+            Effect::Tell(told) if told.text == "the drill is over" => {
+                cloud::check_logs(world, &self.ledger);
+            }
             Effect::Start { release, .. } => self.i8_rejected_stays_so(world, release),
             Effect::Prune(digest) => {
                 let used = world.processes.values().any(|p| p.target.release.digest == *digest);
@@ -172,4 +180,7 @@ pub fn check_gone(world: &World, spot: bool) {
     // The market may be faster than the group.
     let expected = results == [HookResult::Continue] || (spot && results.is_empty());
     assert!(expected, "hook completed with {results:?}\n{}", world.tail());
+    // An answer that comes in time is waited for.
+    let answered = world.logs.is_some_and(|logs| logs.answered);
+    assert!(answered || results.is_empty(), "not with {:?}\n{}", world.logs, world.tail());
 }

@@ -35,6 +35,8 @@ struct Sums {
     deaths: u64,
     drains: u64,
     hooks: u64,
+    shipped: u64,
+    left: u64,
     steps: u64,
     /// The least of the seeds that failed.
     failed: Option<u64>,
@@ -51,6 +53,8 @@ impl Sums {
         self.deaths += counts.agent_deaths;
         self.drains += counts.drains;
         self.hooks += cloud.map_or(0, |cloud| cloud.completed.len() as u64);
+        self.shipped += counts.shipped;
+        self.left += counts.left;
         self.steps += counts.steps;
     }
 }
@@ -79,8 +83,8 @@ fn every_life_keeps_the_invariants_and_ends_well() {
             });
         }
     });
-    let Sums { cutovers, rollbacks, deaths, drains, hooks, steps, failed } =
-        sums.into_inner().unwrap();
+    let sums = sums.into_inner().unwrap();
+    let Sums { cutovers, rollbacks, deaths, drains, hooks, shipped, left, steps, failed } = sums;
     if let Some(seed) = failed {
         panic!(
             "seed {seed} fails; replay: SEED={seed} cargo test -p groundcrew-core --test sim \
@@ -89,11 +93,12 @@ fn every_life_keeps_the_invariants_and_ends_well() {
     }
     println!(
         "{steps} steps, {deaths} deaths of the agent, {cutovers} cutovers, {rollbacks} rollbacks, \
-         {drains} drains, {hooks} hooks completed"
+         {drains} drains, {hooks} hooks completed, logs shipped {shipped} times, left {left} times"
     );
     // A simulator in which nothing happens would prove nothing.
     assert!(cutovers > seeds && rollbacks > seeds / 10 && deaths > seeds);
     assert!(drains > seeds && hooks > seeds / 2);
+    assert!(shipped > seeds / 2 && left > seeds / 2);
 }
 
 #[test]

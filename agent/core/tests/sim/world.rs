@@ -6,10 +6,11 @@ use std::time::Duration;
 use groundcrew_core::controller::{Controller, Settings};
 use groundcrew_core::effect::Effect;
 use groundcrew_core::event::{
-    ChannelReading, Event, FetchOutcome, Found, HandoffState, News, OnDisk,
+    ChannelReading, Event, FetchOutcome, Found, HandoffState, News, OnDisk, ShipOutcome,
 };
 use groundcrew_core::ledger::{GenerationRecord, Ledger};
 use groundcrew_core::lifecycle::fleet::FleetAnswer;
+use groundcrew_core::logs::LogRules;
 use groundcrew_core::spec::*;
 use groundcrew_core::time::{Moment, Now, Wall};
 use groundcrew_core::types::*;
@@ -53,6 +54,8 @@ pub struct Counts {
     pub rollbacks: u64,
     pub agent_deaths: u64,
     pub drains: u64,
+    pub shipped: u64,
+    pub left: u64,
 }
 
 /// Something that will happen, and whether it dies with the agent.
@@ -74,6 +77,17 @@ enum Deed {
     Hello,
 }
 
+/// The agent wanted the logs shipped.
+#[derive(Debug, Clone, Copy)]
+pub struct LogsAsked {
+    pub since: Moment,
+    pub by: Moment,
+    /// The agent has heard what became of them.
+    pub answered: bool,
+    /// The agent that asked has died.
+    pub orphaned: bool,
+}
+
 pub struct World {
     pub dice: Dice,
     pub now: Now,
@@ -86,6 +100,12 @@ pub struct World {
     pub faults: bool,
     /// Half of the hosts are in an Auto Scaling group.
     pub cloud: Option<Cloud>,
+    /// What was asked about the logs last.
+    pub logs: Option<LogsAsked>,
+    /// When this agent began.
+    pub began: Moment,
+    /// When this agent was told to end.
+    pub told_to_exit: Option<Moment>,
     agent: Option<Controller>,
     /// An agent has begun since the host booted.
     same_boot: bool,
@@ -112,6 +132,9 @@ impl World {
             on_disk: BTreeSet::new(),
             faults: true,
             cloud: None,
+            logs: None,
+            began: START.at,
+            told_to_exit: None,
             agent: None,
             same_boot: false,
             ledger: Ledger::default(),
@@ -151,9 +174,8 @@ impl World {
         if self.is_gone() {
             return;
         }
-        if self.agent.is_none() {
-            self.come(0, Coming::AgentStarts);
-        }
+        // Whoever takes an order back needs an agent that hears it.
+        self.start_agent();
         self.all_passes();
         // What hangs goes on hanging: it has to be found and replaced.
         self.promote(Conduct::Good);
@@ -294,6 +316,10 @@ impl World {
         if lost_ledger {
             self.ledger = Ledger::default();
         }
+        (self.began, self.told_to_exit) = (self.now.at, None);
+        if let Some(logs) = &mut self.logs {
+            logs.orphaned = true;
+        }
         self.agent = Some(Controller::new(self.settings(), self.ledger.clone()));
         self.watcher.remember(&self.ledger);
         self.log(format!("agent starts{}", if lost_ledger { " without its ledger" } else { "" }));
@@ -319,6 +345,12 @@ impl World {
         self.counts.steps += 1;
         assert!(self.counts.steps < 100_000, "the controller never rests\n{}", self.tail());
         let text = describe(&event);
+        if let Event::Leave { .. } = event {
+            self.told_to_exit.get_or_insert(self.now.at);
+        }
+        if let (Event::LogsShipped { since, .. }, Some(logs)) = (&event, &mut self.logs) {
+            logs.answered |= *since == logs.since;
+        }
         let effects = agent.step(self.now, event);
         if !text.is_empty() {
             self.log(text);
@@ -412,6 +444,7 @@ pub fn spec() -> ReleaseSpec {
         env: BTreeMap::new(),
         handoff: Handoff::Node,
         crash: CrashMode::Exit,
+        logs: LogRules::default(),
     };
     let worker = TierSpec { port: None, processes: ProcessCount::Exactly(1), ..web.clone() };
     ReleaseSpec {

@@ -1,8 +1,10 @@
 //! Documents as text for a terminal. Pure: no clock, no environment, no terminal is asked; ages are
 //! counted from the document's own `now`.
 
+pub mod audit;
 pub mod doctor;
 mod human;
+mod pipelines;
 pub mod releases;
 pub mod status;
 mod table;
@@ -20,18 +22,26 @@ pub struct Style {
 
 /// What a colour repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
+pub enum Tone {
+    /// As it should be.
     Good,
+    /// A person may look.
     Caution,
+    /// A person has to look.
     Bad,
+    /// A person may skip it.
+    Faint,
 }
 
 impl Style {
-    fn paint(self, tone: Option<Tone>, text: &str) -> String {
+    /// `text` in the colour of `tone`.
+    #[must_use]
+    pub fn paint(self, tone: Option<Tone>, text: &str) -> String {
         let code = match tone {
             Some(Tone::Good) => 32,
             Some(Tone::Caution) => 33,
             Some(Tone::Bad) => 31,
+            Some(Tone::Faint) => 2,
             None => return text.to_owned(),
         };
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }

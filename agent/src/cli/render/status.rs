@@ -13,7 +13,7 @@ use groundcrew_core::time::Wall;
 
 use super::human::{age, ago, clean, date, micros, size};
 use super::table::{Align::*, Cell, table};
-use super::{Style, Tone};
+use super::{Style, Tone, pipelines};
 
 /// Events shown; `--json` has them all.
 const EVENTS_SHOWN: usize = 10;
@@ -47,13 +47,21 @@ pub fn render(document: &StatusDocument, style: Style) -> String {
         text.push('\n');
         text.push_str(&process_table(&processes, now, style));
     }
+    if !document.pipelines.is_empty() {
+        text.push('\n');
+        text.push_str(&pipelines::render(&document.pipelines, now, style));
+    }
     if !document.events.is_empty() {
         text.push('\n');
         text.push_str(&events(&document.events, now, style));
     }
+    let warnings = pipelines::warnings(&document.pipelines, style);
     if document.is_failing() {
         let next = clean(document.next.as_deref().unwrap_or(NEXT));
-        return format!("{text}\nNext: {next}\n");
+        return format!("{text}{warnings}\nNext: {next}\n");
+    }
+    if !warnings.is_empty() {
+        return format!("{text}{warnings}\nNext: {}\n", pipelines::NEXT);
     }
     text
 }

@@ -45,9 +45,9 @@ async fn a_tail_of_nothing_starts_at_the_unfinished_line() {
     let query = LogQuery { tail_lines: Some(0), ..following() };
     let mut merge = Merge::new(files, query, Some(watches));
     let first = Happened { names: true, ..Happened::default() };
-    assert!(merge.batch(&first).is_empty());
+    assert!(merge.batch(&first).is_none());
     append(&log, "ished\n");
-    let batch = merge.batch(&events.next().await.unwrap());
+    let batch = merge.batch(&events.next().await.unwrap()).unwrap();
     assert_eq!(
         batch.into_iter().map(|line| line.unwrap().line).collect::<Vec<_>>(),
         ["unfinished"]
@@ -168,4 +168,36 @@ async fn readers_have_a_limit_and_a_dropped_one_makes_room() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.unwrap();
     logs.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_follower_with_a_pattern_gets_what_matches_later() {
+    let (_keep, state) = scratch();
+    let files = LogFiles::new(&state);
+    let log = files.paths(&process("web.1.1")).unwrap().stdout;
+    append(&log, "miss\nhit 1\nmiss\n");
+    let logs = start(&files);
+    let query = LogQuery { grep: Some("^hit".parse().unwrap()), ..following() };
+    let mut stream = logs.read(query).unwrap();
+    assert_eq!(next(&mut stream).await.line, "hit 1");
+    // More than one batch without a match.
+    append(&log, format!("{}\n", "miss ".repeat(100)).repeat(2000));
+    append(&log, "hit 2\nmi");
+    assert_eq!(next(&mut stream).await.line, "hit 2");
+    append(&log, "ss\nhit 3\n");
+    assert_eq!(next(&mut stream).await.line, "hit 3");
+    logs.shutdown().await;
+    assert!(stream.next().await.is_none());
+}
+
+#[test]
+fn a_search_for_the_last_lines_can_be_stopped() {
+    let (_keep, state) = scratch();
+    let files = LogFiles::new(&state);
+    append(&files.paths(&process("web.1.1")).unwrap().stdout, "hit\n");
+    let query = LogQuery { grep: Some("hit".parse().unwrap()), ..LogQuery::default() };
+    let mut merge = Merge::new(files, query, None);
+    merge.stop.cancel();
+    let first = Happened { names: true, ..Happened::default() };
+    assert!(merge.batch(&first).is_none(), "not all of it, for want of a beginning");
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::index::Marks;
 use super::super::keeper::{Keeper, Pause, Woken};
+use super::super::ship::Progress;
 use super::super::{LogUsage, watch};
 use super::*;
 use crate::clock;
@@ -53,7 +54,8 @@ impl World {
         let files = LogFiles::new(&state);
         let (watches, events) = watch::watch().unwrap();
         let (sender, usage) = value::channel(LogUsage::default());
-        let keeper = Keeper::new(files.clone(), limits, punch, watches, sender);
+        let keeper =
+            Keeper::new(files.clone(), limits, (punch, Progress::default()), watches, sender);
         let wall = clock::wall().0;
         let living = None;
         Self { keeper, files, events, usage, at: 1_000_000, wall, living, state, _keep: keep }
@@ -251,7 +253,9 @@ async fn without_holes_a_restart_puts_a_large_log_aside_and_followers_go_along()
     let log = files.paths(&id).unwrap().stdout;
     append(&log, lines(8192));
     let cancellation = CancellationToken::new();
-    let logs = Logs::start_with(files.clone(), small(), cannot, &cancellation).unwrap();
+    let logs =
+        Logs::start_with(files.clone(), small(), (cannot, Progress::default()), &cancellation)
+            .unwrap();
     let query = LogQuery { tail_lines: Some(1), follow: true, ..LogQuery::default() };
     let mut stream = logs.read(query).unwrap();
     assert_eq!(next(&mut stream).await.line, format!("{:063}", 8191));

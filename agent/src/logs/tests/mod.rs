@@ -21,11 +21,8 @@ fn read(files: &LogFiles, query: LogQuery) -> Vec<LogLine> {
     let mut lines = Vec::new();
     let mut happened = Happened { names: true, ..Happened::default() };
     loop {
-        let batch = merge.batch(&happened);
+        let Some(batch) = merge.batch(&happened) else { return lines };
         happened.names = false;
-        if batch.is_empty() {
-            return lines;
-        }
         lines.extend(batch.into_iter().map(Result::unwrap));
     }
 }

@@ -152,3 +152,52 @@ fn a_file_of_terabytes_is_read_from_where_its_data_is() {
     assert_eq!(texts(&read(&files, everything())), ["first", "second"]);
     assert_eq!(texts(&read(&files, tail(1))), ["second"]);
 }
+
+fn matching(pattern: &str, query: LogQuery) -> LogQuery {
+    LogQuery { grep: Some(pattern.parse().unwrap()), ..query }
+}
+
+#[test]
+fn the_last_lines_are_the_last_that_match() {
+    let (_keep, state) = scratch();
+    let files = LogFiles::new(&state);
+    let web = files.paths(&process("web.1.1")).unwrap().stdout;
+    let api = files.paths(&process("api.1.1")).unwrap().stdout;
+    // Lines of all lengths, over many chunks, some of them parted by the end of one.
+    for line in 0..3000 {
+        let kind = if line % 7 == 0 { "hit" } else { "miss" };
+        let log = if line % 2 == 0 { &web } else { &api };
+        append(log, format!("{kind} {line} {}\n", "x".repeat(line * 31 % 700)));
+    }
+    append(&web, "hit without an end");
+    let all: Vec<_> = (read(&files, everything()).into_iter())
+        .filter(|line| line.line.starts_with("hit"))
+        .collect();
+    assert_eq!(all.len(), 3000 / 7 + 2);
+    assert_eq!(read(&files, matching("^hit", everything())), all);
+    for lines in [0, 1, 2, 100, all.len() - 1, all.len(), 9999] {
+        let kept = all.len().saturating_sub(lines);
+        assert_eq!(read(&files, matching("^hit", tail(lines))), all[kept..], "the last {lines}");
+    }
+    assert_eq!(read(&files, matching("^hit", LogQuery::default())).len(), 100);
+    assert_eq!(read(&files, matching("nowhere", LogQuery::default())), []);
+    assert_eq!(read(&files, matching("nowhere", everything())), []);
+}
+
+#[test]
+fn the_pieces_of_a_long_line_are_found_from_both_ends() {
+    let (_keep, state) = scratch();
+    let files = LogFiles::new(&state);
+    let log = files.paths(&process("web.1.1")).unwrap().stdout;
+    let max = super::super::LINE_BYTES_MAX;
+    let pattern = "é+e?n?d?$";
+    for length in [max - 4, max - 3, max - 2, max - 1, max, max + 1, 2 * max, 2 * max + 1] {
+        append(&log, format!("{}éend\nother\n", "x".repeat(length)));
+    }
+    append(&log, format!("x{}", "é".repeat(max)));
+    let forward = read(&files, matching(pattern, everything()));
+    assert_eq!(forward.len(), 8 + 3, "of the last line each piece");
+    assert_eq!(read(&files, matching(pattern, tail(9))), forward);
+    assert_eq!(read(&files, matching(pattern, tail(1))), forward[8..]);
+    assert_eq!(read(&files, matching(pattern, tail(2))), forward[7..]);
+}

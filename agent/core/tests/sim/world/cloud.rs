@@ -6,6 +6,7 @@ use groundcrew_core::lifecycle::drain::{Balancers, Drain};
 use groundcrew_core::lifecycle::fleet::*;
 use groundcrew_core::lifecycle::sight::{Scheduled, Sighting, SpotAction, TargetState};
 use groundcrew_core::lifecycle::{LifecycleSettings, Reaction};
+use groundcrew_core::limits;
 
 use super::*;
 
@@ -358,9 +359,25 @@ pub fn check_call(world: &World, call: &FleetCall, ledger: &Ledger) {
             let running = world.processes.len();
             let early = leaving && *result == HookResult::Continue && running > 0;
             assert!(!early, "completed with {running} processes running\n{}", world.tail());
+            if leaving && *result == HookResult::Continue {
+                check_logs(world, ledger);
+            }
         }
         _ => {}
     }
+}
+
+/// Before a drain counts as over: the logs were asked for in it, and there is an answer, or no time
+/// is left to wait for one.
+pub fn check_logs(world: &World, ledger: &Ledger) {
+    let Some(drain) = &ledger.lifecycle.drain else { return };
+    let exit = drain.ended.max(world.told_to_exit).filter(|_| world.told_to_exit.is_some());
+    let exit = exit.map(|since| since.plus(limits::EXIT_WITHIN));
+    let end = drain.deadline.into_iter().chain(exit).min();
+    let late = end.is_some_and(|end| world.now.at.plus(limits::LOGS_RESERVE) >= end);
+    let asked = world.logs.filter(|logs| logs.since >= drain.began);
+    let fine = asked.is_some_and(|logs| logs.answered || late || world.now.at >= logs.by);
+    assert!(fine, "nobody waited for the logs: {:?}\n{}", world.logs, world.tail());
 }
 
 /// A host that leaves starts nothing, and its deadline only comes nearer.

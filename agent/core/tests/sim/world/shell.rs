@@ -44,8 +44,13 @@ impl World {
                 self.counts.rollbacks += u64::from(told.text.contains("rolled back"));
                 self.log(format!("  # {}", told.text));
             }
-            Effect::Forget(_) | Effect::CloseSocket { .. } | Effect::Record(_) => {}
+            Effect::Record(step) => {
+                self.counts.shipped += u64::from(step.text.contains("events shipped in"));
+                self.counts.left += u64::from(step.text.contains("what was not shipped"));
+            }
+            Effect::Forget(_) | Effect::CloseSocket { .. } => {}
             Effect::Fleet(call) => self.fleet(call),
+            Effect::ShipLogs { since, by, .. } => self.ship_logs(since, by),
             Effect::Exit => {
                 assert!(self.processes.is_empty(), "left behind\n{}", self.tail());
                 self.agent = None;
@@ -54,6 +59,28 @@ impl World {
                 self.come(after, Coming::AgentStarts);
             }
         }
+    }
+
+    /// The shipper answers in time, with everything or not, or late, or not at all.
+    fn ship_logs(&mut self, since: Moment, by: Moment) {
+        self.logs = Some(LogsAsked { since, by, answered: false, orphaned: false });
+        let within = by.0.saturating_sub(self.now.at.0);
+        let (lost, late) = (self.faults && self.dice.one_in(5), self.dice.one_in(5));
+        if lost {
+            return;
+        }
+        let after = if late && self.faults {
+            within + self.dice.between(0, 90_000)
+        } else {
+            self.dice.between(0, within.min(5000))
+        };
+        let kept = self.dice.one_in(2).then(|| "s3://bucket/logs/i-1/".to_owned());
+        let outcome = if self.dice.one_in(3) {
+            ShipOutcome::Left { bytes: 1234, kept, reason: "throttled".to_owned() }
+        } else {
+            ShipOutcome::Shipped { events: 1234 }
+        };
+        self.answer(after, Event::LogsShipped { since, outcome });
     }
 
     pub(super) fn read_channel(&mut self) {
@@ -170,6 +197,9 @@ impl World {
         };
         if process.hung {
             return;
+        }
+        if process.state == HandoffState::Drained {
+            return self.tell_agent(id, run, News::Drained { cut: 0 });
         }
         process.state = HandoffState::Bleeding;
         process.bleed_until = Some(until);
