@@ -133,6 +133,18 @@ const first = {
     }
   },
 
+  async 'what units, the agent and the tiers say is shipped'() {
+    const shipped = () => read('/var/lib/groundcrew/shipped.jsonl').trim().split('\n')
+      .map((line) => JSON.parse(line));
+    const says = (group, text) => until(`${text} in ${group}`, async () => shipped().some(
+      (event) => event.group === `/groundcrew/production/${group}` && event.message.includes(text),
+    ) || shipped().length);
+    execFileSync('systemd-run', ['--quiet', '--unit=words', 'echo', 'words of a unit']);
+    await says('journal', 'words of a unit');
+    await says('agent', 'v1 settled');
+    await says('web', 'listens on');
+  },
+
   async 'the journal has the agent\'s words with priorities and fields'() {
     const entries = (...match) => journal('-u', UNIT, '-o', 'json', ...match).trim().split('\n')
       .filter(Boolean).map((line) => JSON.parse(line));

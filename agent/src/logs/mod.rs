@@ -1,10 +1,9 @@
-//! The processes' own log files: where they are, how they stay bounded, how they are read.
+//! The processes' own log files: where they are, how they stay bounded, how they are read, and how
+//! they are shipped, together with files of others and what units say to journald.
 //!
 //! Processes write them directly, so the agent is never in their way; it must never write to them,
-//! cut them off, or hold a process up. What is too old or too much is punched out from the front.
-//!
-//! Shipping, when it comes, tails the same files: [`LogFiles`] finds them, `segment` reads them
-//! from an offset, `sparse` punches behind what was accepted.
+//! cut them off, or hold a process up. What was accepted, and is too old or too much, is punched
+//! out from the front; what was not goes only when there is no room.
 
 mod error;
 pub mod events;

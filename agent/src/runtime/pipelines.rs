@@ -13,6 +13,7 @@ use super::Agent;
 use crate::clock;
 use crate::config::HostConfig;
 use crate::errors::chain;
+use crate::fsx;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{Host, LogError, LogFiles, Logs};
 use crate::releases::source::{Key, Source};
@@ -133,6 +134,9 @@ async fn put_aside(
         let cancel = CancellationToken::new();
         let put = source.put_file(&key, &written.path, written.bytes, &|_| {}, &cancel).await;
         put.map_err(|error| chain(&error))?;
+        if let Err(error) = fsx::remove_if_exists(&written.path) {
+            tracing::warn!("{}", chain(&error));
+        }
         Ok::<_, String>(written.is_all)
     };
     match tokio::time::timeout(by.since(clock::at()), put).await {

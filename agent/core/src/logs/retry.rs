@@ -99,8 +99,8 @@ mod tests {
             assert_eq!(retry.until(), None);
             let (_, longest) = failure.pauses();
             let mut now = Moment(0);
-            for random in 0..100 {
-                retry.failed(now, failure, random * 0x9e37_79b9_7f4a_7c15);
+            for random in 0..100_u64 {
+                retry.failed(now, failure, random.wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 let until = retry.until().unwrap();
                 assert!(until > now && until <= now.plus(longest * 2), "{failure:?} {until:?}");
                 now = until;

@@ -96,6 +96,8 @@ pub(super) struct Checkpoint {
     /// Bytes it would have if it were written anew.
     live: u64,
     records: BTreeMap<String, Record>,
+    /// The last record was perhaps not written whole.
+    is_torn: bool,
 }
 
 impl Checkpoint {
@@ -110,8 +112,14 @@ impl Checkpoint {
         if damaged.is_some() {
             file.set_len(good as u64).about("cut off", path)?;
         }
-        let mut checkpoint =
-            Self { path: path.to_owned(), file, bytes: good as u64, live: 0, records };
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            file,
+            bytes: good as u64,
+            live: 0,
+            records,
+            is_torn: false,
+        };
         checkpoint.live =
             checkpoint.records.values().map(|record| encoded(record).len() as u64).sum();
         Ok((checkpoint, damaged))
@@ -131,7 +139,13 @@ impl Checkpoint {
     /// and a host that dies repeats a little.
     pub(super) fn write(&mut self, record: Record) -> Result<(), FileError> {
         let line = encoded(&record);
+        if self.is_torn {
+            // Behind a record that is not whole nothing would be read.
+            self.file.set_len(self.bytes).about("cut off", &self.path)?;
+        }
+        self.is_torn = true;
         self.file.write_all(&line).about("write", &self.path)?;
+        self.is_torn = false;
         self.bytes += line.len() as u64;
         let known = match record.kind {
             Some(_) => {

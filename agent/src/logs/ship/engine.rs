@@ -177,6 +177,8 @@ pub(super) struct Engine {
     numbers: u32,
     shipped: Shipped,
     forced: bool,
+    /// How far a source was accepted could not be written down.
+    unwritten: bool,
 }
 
 impl Engine {
@@ -216,10 +218,11 @@ impl Engine {
             failure: None,
             told: None,
             turns: 0,
-            random: u64::from(std::process::id()),
+            random: seed(),
             numbers: 0,
             shipped: Shipped::default(),
             forced: false,
+            unwritten: false,
         })
     }
 
@@ -435,8 +438,13 @@ impl Engine {
         if matches!(source.feed, Feed::Process(_)) {
             self.progress.accept(source.path(), source.accepted.offset);
         }
-        if let Err(error) = self.checkpoint.write(source.record()) {
-            tracing::error!("{}: lines will be sent twice", chain(&error));
+        match self.checkpoint.write(source.record()) {
+            Ok(()) => self.unwritten = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.unwritten, true) {
+                    tracing::error!("{}: an agent that died now would repeat", chain(&error));
+                }
+            }
         }
         self.named_accepted(id);
         self.journal_accepted(id);
@@ -467,4 +475,14 @@ impl Engine {
         };
         AuditDocument { sources: self.sources.values().map(row).collect() }
     }
+}
+
+/// Differs between hosts, also between those that came of one image and booted in step.
+fn seed() -> u64 {
+    let mut seed = [0; 8];
+    if rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
+        seed = u64::from(std::process::id()).to_ne_bytes();
+    }
+    // Xorshift never leaves 0.
+    u64::from_ne_bytes(seed) | 1
 }

@@ -39,7 +39,6 @@ use super::error::LogError;
 use super::files::LogFiles;
 use super::journal::Entry;
 use super::watch::{self, Events};
-use crate::aws::cloudwatch_logs::CloudWatchLogs;
 use crate::fsx::FileError;
 use crate::{clock, errors};
 use engine::{Answer, Engine, News, Plan, Request};
@@ -105,7 +104,7 @@ impl Shipper {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let sink = match to {
-                Destination::CloudWatch => Sink::CloudWatch(CloudWatchLogs::connect().await),
+                Destination::CloudWatch => Sink::CloudWatch(Arc::default()),
                 Destination::File(path) => Sink::File(Utf8PathBuf::from(path)),
                 Destination::Stdout | Destination::Nowhere => Sink::Stdout,
             };

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use camino::Utf8PathBuf;
 use groundcrew_core::logs::retry::Failure;
+use tokio::sync::OnceCell;
 
 use super::batch::Format;
 use crate::aws::cloudwatch_logs::{CloudWatchLogs, LogsCallError, Rejected};
@@ -17,7 +19,8 @@ const FILE_MODE: u32 = 0o640;
 /// Takes batches.
 #[derive(Debug, Clone)]
 pub(super) enum Sink {
-    CloudWatch(CloudWatchLogs),
+    /// The client, once the region is known.
+    CloudWatch(Arc<OnceCell<CloudWatchLogs>>),
     Stdout,
     File(Utf8PathBuf),
 }
@@ -44,7 +47,8 @@ impl Sink {
     /// Sends a batch.
     pub(super) async fn send(&self, place: &Place, body: Bytes) -> Result<Rejected, LogsCallError> {
         let sink = match self {
-            Self::CloudWatch(service) => {
+            Self::CloudWatch(client) => {
+                let service = client.get_or_try_init(CloudWatchLogs::connect).await?;
                 if place.create {
                     create(service, place).await?;
                 }

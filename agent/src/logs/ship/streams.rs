@@ -59,6 +59,8 @@ pub(super) struct Stream {
     pub(super) is_missing: bool,
     /// Events of a batch, while the one is looked for that the service does not take.
     pub(super) events_max: usize,
+    /// When it was due and nothing could be taken.
+    pub(super) tried: Option<Moment>,
     /// When it last had its turn: the stream that waits longest is next.
     pub(super) turn: u64,
 }
@@ -77,6 +79,7 @@ impl Stream {
             is_stale: false,
             is_missing: false,
             events_max: BATCH_EVENTS_MAX,
+            tried: None,
             turn: 0,
         }
     }

@@ -85,6 +85,7 @@ impl Units {
                 }
                 None => {
                     self.feed = None;
+                    self.has_ended = true;
                     return entries;
                 }
             }

@@ -40,15 +40,13 @@ impl Engine {
             }
         }
         let Some((_, id)) = due else { return };
-        if self.fill(id, now) {
-            plan.again = true;
-            return;
+        let filled = self.fill(id, now);
+        // Another may be due too.
+        plan.again = true;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            // What is there has to settle, or could not be read.
+            stream.tried = (!filled).then_some(now.at);
         }
-        // What is there has to settle, or could not be read.
-        let next = self.streams.get(&id).and_then(|stream| self.due(stream));
-        let soon = now.at.plus(AGAIN_AFTER);
-        let next = next.filter(|next| *next > now.at).unwrap_or(soon);
-        plan.wake_by(next);
     }
 
     /// When the next batch of a stream is to be made up.
@@ -77,7 +75,8 @@ impl Engine {
         let due = due.into_iter().chain(settles).min()?;
         // What was given up is made up again when it may be sent.
         let retry = stream.retry.until().filter(|_| stream.batch.is_none());
-        Some(retry.map_or(due, |until| until.max(due)))
+        let tried = stream.tried.map(|at| at.plus(AGAIN_AFTER));
+        retry.into_iter().chain(tried).chain([due]).max()
     }
 
     /// Makes up a batch of a stream; `false`: there was nothing to take.

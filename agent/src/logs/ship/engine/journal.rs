@@ -18,6 +18,8 @@ use crate::logs::ship::source::{Feed, Queued, Source, SourceId};
 const QUEUED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Names the record of the cursor.
 const CURSOR: &str = "journal";
+/// Ends a message that is longer than this.
+const CUT: &[u8] = b" [cut by groundcrew: the rest is in the journal]";
 /// What stands for a tier in the names of groups.
 const TIER: &str = "journal";
 const TIER_OF_AGENT: &str = "agent";
@@ -46,7 +48,10 @@ impl Engine {
     }
 
     /// Takes in what a unit said.
-    pub(in crate::logs::ship) fn push_journal(&mut self, entry: Entry, now: Now) {
+    pub(in crate::logs::ship) fn push_journal(&mut self, mut entry: Entry, now: Now) {
+        if entry.cut {
+            entry.message.extend_from_slice(CUT);
+        }
         let number = self.journal.first + self.journal.open.len() as u64;
         self.journal.open.push_back((entry.cursor, false));
         let bytes = entry.message.len() as u64 + 1;
