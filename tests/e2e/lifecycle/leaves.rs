@@ -102,12 +102,13 @@ fn a_hung_request_is_cut_in_time_for_the_market() {
 }
 
 /// Steps of a drain at which an agent is killed, as its record has them.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     "the group terminates it",
     "takes it out of its load balancers",
     "the load balancers are through",
     "bleeds",
     "has nothing left",
+    "logs: ",
     "completes hook",
 ];
 

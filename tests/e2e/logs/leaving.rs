@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::*;
+use crate::harness::fleet::Fleet;
 use crate::harness::log_endpoint::Faults;
 
 #[test]
@@ -22,6 +23,36 @@ fn an_agent_that_is_told_to_leave_ships_everything_first() {
     }
     let counts = assert_paid(&endpoint, &owed(&world));
     assert_eq!(counts.repeated_batches, 0, "{counts:#?}");
+}
+
+#[test]
+fn a_hook_is_completed_when_the_last_line_was_accepted() {
+    let fleet = Fleet::start();
+    let endpoint = LogEndpoint::start_tls();
+    let mut world = world_of(&endpoint);
+    let of_endpoint = endpoint.environment();
+    for (name, value) in fleet.environment() {
+        if !of_endpoint.iter().any(|(known, _)| *known == name) {
+            world.set_environment(&name, &value);
+        }
+    }
+    let agent = printing(&world, &[]);
+    fleet.wait_for("InService", SOON);
+    // So slow that the last lines are under way when their processes are gone.
+    endpoint.set_faults(Faults { latency: Duration::from_secs(1), ..Faults::default() });
+    wait_for_printed(&world, 300);
+    fleet.clear_journal();
+    fleet.scale_in();
+    wait_until(SOON, "the hook is completed", || {
+        let calls = fleet.calls_of("CompleteLifecycleAction");
+        if calls.iter().any(|call| call.status == Some(200)) { Ok(()) } else { Err(calls) }
+    });
+    for (source, lines) in owed(&world) {
+        assert_eq!(endpoint.missing(source, lines), 0, "source {source} of {lines} lines");
+    }
+    assert!(agent.log().contains("logs: "), "the record says so: {}", agent.log());
+    let completed = fleet.calls_of("CompleteLifecycleAction");
+    assert_eq!(completed[0].parameter("LifecycleActionResult"), "CONTINUE");
 }
 
 #[test]

@@ -11,20 +11,21 @@ mod named;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use groundcrew_core::logs::retry::{Failure, Retry};
 use groundcrew_core::logs::{LogRules, LogSettings, Names, Template};
 use groundcrew_core::status::AuditDocument;
-use groundcrew_core::time::{Moment, Now, Wall, ms};
+use groundcrew_core::time::{Moment, Now};
 use groundcrew_core::types::ProcessId;
 
 use super::batch::{Builder, Format};
 use super::checkpoint::Checkpoint;
 use super::progress::Progress;
 use super::quarantine::Quarantine;
+use super::shipped::Shipped;
 use super::source::{Feed, Seen, Source, SourceId};
 use super::streams::{Stream, StreamId};
 use crate::aws::cloudwatch_logs::{LogsCallError, Rejected};
@@ -101,53 +102,6 @@ impl Plan {
     }
 }
 
-/// What is counted, since the agent's start.
-#[derive(Debug, Clone, Default)]
-pub struct Shipped {
-    /// Events and bytes of lines that were accepted.
-    pub sent_events: u64,
-    /// Bytes of them.
-    pub sent_bytes: u64,
-    /// Bytes that were not accepted yet.
-    pub backlog_bytes: u64,
-    /// Since when the oldest of them waits.
-    pub oldest: Option<Moment>,
-    /// When something was last accepted.
-    pub last_ok: Option<Wall>,
-    /// Events that rules left out.
-    pub dropped: u64,
-    /// Events that the service does not take.
-    pub rejected: u64,
-    /// Why nothing is accepted.
-    pub reason: Option<String>,
-    /// Two moments, at least [`SAMPLE_EVERY`] apart, and events sent by then.
-    samples: [(Moment, u64); 2],
-}
-
-/// Between two samples of the rate.
-const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-
-impl Shipped {
-    fn observe(&mut self, now: Moment) {
-        if now.since(self.samples[1].0) >= SAMPLE_EVERY {
-            self.samples = [self.samples[1], (now, self.sent_events)];
-        }
-    }
-
-    /// Events a second, lately; 0 when nothing was looked at for `recent`.
-    #[must_use]
-    pub fn rate(&self, now: Moment, recent: Duration) -> u64 {
-        let [(_, _), (at, sent)] = self.samples;
-        let (since, before) =
-            if now.since(at) < SAMPLE_EVERY / 5 { self.samples[0] } else { (at, sent) };
-        let passed = ms(now.since(since));
-        if passed == 0 || now.since(at) > 2 * recent {
-            return 0;
-        }
-        self.sent_events.saturating_sub(before) * 1000 / passed
-    }
-}
-
 /// The state.
 pub(super) struct Engine {
     settings: Arc<LogSettings>,
@@ -179,6 +133,8 @@ pub(super) struct Engine {
     forced: bool,
     /// How far a source was accepted could not be written down.
     unwritten: bool,
+    /// It was said that the kernel does not watch everything.
+    blind: bool,
 }
 
 impl Engine {
@@ -223,6 +179,7 @@ impl Engine {
             shipped: Shipped::default(),
             forced: false,
             unwritten: false,
+            blind: false,
         })
     }
 
@@ -260,7 +217,7 @@ impl Engine {
             // They go first: the next batches are made up while they are under way.
             plan.again = true;
         }
-        self.mind_named(&mut plan);
+        self.mind_waiting(&mut plan);
         self.count(&mut plan);
         self.shipped.observe(now.at);
         plan
@@ -313,9 +270,18 @@ impl Engine {
             Feed::Journal { .. } => return,
         };
         match watch {
-            Ok(watch) => source.watched = Some(watch),
-            // Gone, most likely: what is still there is found by the next look at the directory.
-            Err(error) => tracing::debug!("{}", chain(&error)),
+            Ok(watch) => {
+                source.watched = Some(watch);
+                source.blind_since = None;
+            }
+            // Gone: found out by the next look at the directory.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                source.blind_since = source.blind_since.or(Some(now.at));
+                if !std::mem::replace(&mut self.blind, true) {
+                    tracing::warn!("{}; looking every few seconds instead", chain(&error));
+                }
+            }
         }
         if let Ok(Seen::CutOff) = source.look(now) {
             self.cut_off(id);

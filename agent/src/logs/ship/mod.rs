@@ -10,6 +10,7 @@ mod progress;
 mod quarantine;
 mod reading;
 mod replay;
+mod shipped;
 mod sink;
 mod source;
 mod streams;
@@ -30,10 +31,11 @@ use tokio::sync::{mpsc, oneshot, watch as value};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use engine::Host;
 pub(super) use engine::Living;
-pub use engine::{Host, Shipped};
 pub use leftovers::Leftovers;
 pub(super) use progress::Progress;
+pub use shipped::Shipped;
 
 use super::error::LogError;
 use super::files::LogFiles;

@@ -87,6 +87,8 @@ pub(super) struct Source {
     pub(super) is_final: bool,
     /// It is not to be read from again.
     pub(super) has_ended: bool,
+    /// Since when the kernel would not watch it, so that nobody tells when it grows.
+    pub(super) blind_since: Option<Moment>,
     /// What is left at the end, at this size, waits until it has settled.
     held: Option<(u64, Waits)>,
     /// It could not be read, and was said to be so.
@@ -132,6 +134,7 @@ impl Source {
             watched: None,
             is_final: false,
             has_ended: false,
+            blind_since: None,
             held: None,
             failing: false,
         }
@@ -198,7 +201,7 @@ impl Source {
         if self.watched.is_some() {
             return false;
         }
-        if self.unread() > 0 {
+        if self.unread() > 0 || self.blind_since.is_some() {
             // It is looked at again when it is read.
             return now.since(self.looked_at) >= LOOK_EVERY;
         }

@@ -103,15 +103,16 @@ impl Engine {
         }
     }
 
-    /// Sees to it that files which wait to be read are looked at meanwhile: what they hold may be
-    /// truncated, and what comes after it rotated away before it was ever seen.
-    pub(super) fn mind_named(&self, plan: &mut Plan) {
-        let Some(files) = &self.named else { return };
-        if let Some(at) = files.named.scan_at() {
+    /// Sees to it that files of which nothing else tells are looked at: those that the kernel does
+    /// not watch, and those of others that wait to be read. What these hold may be truncated, and
+    /// what comes after it rotated away before it was ever seen.
+    pub(super) fn mind_waiting(&self, plan: &mut Plan) {
+        if let Some(at) = self.named.as_ref().and_then(|files| files.named.scan_at()) {
             plan.wake_by(at);
         }
         let waits = |source: &&Source| {
-            matches!(source.feed, Feed::Named { .. }) && source.unread() > 0 && !source.has_ended
+            let is_named = matches!(source.feed, Feed::Named { .. }) && !source.has_ended;
+            source.blind_since.is_some() || (is_named && source.unread() > 0)
         };
         let looked = self.sources.values().filter(waits).map(|source| source.looked_at).min();
         if let Some(looked) = looked {
