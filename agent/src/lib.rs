@@ -1,8 +1,8 @@
 //! groundcrew: one agent for a Node product on EC2.
 //!
 //! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
-//! (supervisor, handoff, releases, logs, lifecycle) never import each other; runtime introduces
-//! them. Everything may import `groundcrew_core`, which decides; this package does. See
+//! (supervisor, handoff, releases, logs, metrics, lifecycle) never import each other; runtime
+//! introduces them. Everything may import `groundcrew_core`, which decides; this package does. See
 //! ARCHITECTURE.md.
 
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ pub mod handoff;
 pub mod lifecycle;
 pub mod logs;
 pub mod memory;
+pub mod metrics;
 pub mod pattern;
 pub mod procfs;
 pub mod releases;

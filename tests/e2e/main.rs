@@ -19,6 +19,7 @@ mod harness;
 mod lifecycle;
 mod logs;
 mod logs_cli;
+mod metrics;
 mod sources;
 mod supervision;
 mod supervisor;

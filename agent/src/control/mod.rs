@@ -104,6 +104,8 @@ pub enum Request {
     Standby(oneshot::Sender<Result<String, String>>),
     /// Go on as the binary that is on disk; answered when that has been tried out.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Everything that is measured, as text; `None`: it could not be written.
+    Metrics(oneshot::Sender<Option<String>>),
     /// Which agent is this?
     Agent(oneshot::Sender<AgentDocument>),
     /// Replace a tier's processes.
@@ -155,9 +157,10 @@ impl Control {
         if let Some(address) = serving.http {
             let listener = listen_tcp(address)?;
             let ready = serving.ready.clone();
+            let requests = requests.clone();
             let answer = move |request| {
-                let ready = *ready.borrow();
-                async move { routes::public(&request, ready) }
+                let (ready, requests) = (*ready.borrow(), requests.clone());
+                async move { routes::public(&request, ready, &requests).await }
             };
             tasks.spawn(serve(listener, answer, cancel.clone()));
         }

@@ -15,22 +15,44 @@ use super::Request;
 use super::answer::{self, Answer};
 use crate::errors::chain;
 use crate::logs::{LogQuery, Logs};
+use crate::metrics::Format;
 
 /// Bytes of a person's reason.
 const REASON_BYTES_MAX: usize = 1000;
 /// How often a watched status is looked at: as often as a person sees.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// `GET /ready` for load balancers; nothing else is public.
-pub fn public(request: &hyper::Request<Incoming>, ready: bool) -> Answer {
+/// `GET /ready` for load balancers and `GET /metrics` for scrapers; nothing else is public.
+pub async fn public(
+    request: &hyper::Request<Incoming>,
+    ready: bool,
+    requests: &mpsc::Sender<Request>,
+) -> Answer {
     match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => metrics(request, requests).await,
         (&Method::GET | &Method::HEAD, "/ready") if ready => {
             answer::whole(StatusCode::OK, "text/plain", "ready\n")
         }
         (&Method::GET | &Method::HEAD, "/ready") => {
             answer::whole(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n")
         }
-        _ => answer::refusal(StatusCode::NOT_FOUND, "there is only GET /ready"),
+        _ => answer::refusal(StatusCode::NOT_FOUND, "there are only GET /ready and GET /metrics"),
+    }
+}
+
+/// What is measured, in the format that the scraper asks for.
+async fn metrics(request: &hyper::Request<Incoming>, requests: &mpsc::Sender<Request>) -> Answer {
+    let accept = request.headers().get(hyper::header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (sender, receiver) = oneshot::channel();
+    if requests.send(Request::Metrics(sender)).await.is_err() {
+        return answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the agent is going");
+    }
+    match receiver.await {
+        Ok(Some(text)) => {
+            answer::whole(StatusCode::OK, Format::accepted(accept).media_type(), text)
+        }
+        _ => answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "there are no metrics now"),
     }
 }
 
@@ -74,7 +96,10 @@ impl Desk {
             (&Method::POST, "/v1/standby") => self.order(Request::Standby).await,
             (&Method::POST, "/v1/reload") => self.reload().await,
             (&Method::GET, "/v1/agent") => self.agent().await,
-            (&Method::GET, "/ready") => return public(request, *self.ready.borrow()),
+            (&Method::GET, "/ready" | "/metrics") => {
+                let ready = *self.ready.borrow();
+                return public(request, ready, &self.requests).await;
+            }
             (method, path) => {
                 let why =
                     format!("this agent does not know {method} {path}; are both of one version?");

@@ -43,6 +43,11 @@ impl Latency {
         }
     }
 
+    /// The slowest latency of each bucket, and how often it was seen.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.0.iter().map(|(&bucket, &count)| (upper_bound(bucket), count))
+    }
+
     /// All that was counted.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -163,7 +163,8 @@ impl Agent {
             plan.spec.crash,
             plan.spec.env.get("NODE_OPTIONS").map(String::as_str),
         );
-        self.known.insert(id.clone(), Known { run, plan: plan.clone() });
+        let known = Known { run, plan: plan.clone(), release: release.version.clone() };
+        self.known.insert(id.clone(), known);
         self.say_living();
         self.supervisor.start(StartRequest {
             id: id.clone(),

@@ -7,6 +7,7 @@ use groundcrew_core::event::{Event, Found, HandoffState, News};
 use groundcrew_core::ledger::GenerationRecord;
 use groundcrew_core::types::{Pid, ProcessId, Run, Target, TierName};
 
+use super::numbers::answered;
 use super::{Agent, Known, RuntimeError, effects};
 use crate::control::Request;
 use crate::handoff::channel::ChannelEvent;
@@ -26,11 +27,12 @@ impl Agent {
         }
         let mut found = Vec::new();
         for process in adoption.found {
-            let Record { id, run, plan, .. } = process.record.clone();
+            let Record { id, run, plan, release, .. } = process.record.clone();
             tracing::info!(tier = %id.tier, process = %id, "{id} (pid {}) goes on", process.pid);
             self.registry.insert(id.clone(), run, process.pid);
             let record = self.generation_record(&process.record);
-            self.known.insert(id.clone(), Known { run, plan });
+            let release = release.version;
+            self.known.insert(id.clone(), Known { run, plan, release });
             found.push(Found { id, run, pid: process.pid, record: record.map(Box::new) });
         }
         self.take_sockets_back();
@@ -135,6 +137,9 @@ impl Agent {
         let (requests, errors) = (stats.status.total(), stats.status.server_error);
         let in_flight = stats.in_flight;
         let before = self.board.latest(id).map_or(0, |latest| latest.in_flight);
+        if let Some(known) = self.known.get(id).filter(|known| known.run == run) {
+            self.totals.count(&id.tier, &known.release, &answered(&stats));
+        }
         self.board.record(id, run, clock::at(), stats);
         self.balance(&id.tier.clone(), id.generation);
         let news = requests > 0 || in_flight != before;
@@ -189,6 +194,10 @@ impl Agent {
             }
             Request::Reload(answer) => {
                 self.reload(answer);
+                None
+            }
+            Request::Metrics(answer) => {
+                drop(answer.send(self.metrics()));
                 None
             }
             Request::Agent(answer) => {

@@ -25,7 +25,7 @@ use groundcrew_core::lifecycle::LifecycleSettings;
 use groundcrew_core::spec::TierPlan;
 use groundcrew_core::status::HostStatus;
 use groundcrew_core::time::Moment;
-use groundcrew_core::types::{Digest, ProcessId, Run};
+use groundcrew_core::types::{Digest, ProcessId, Run, Version};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
+use crate::metrics::Totals;
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -106,6 +107,7 @@ pub async fn run(config: HostConfig, image: Image) -> Result<(), RuntimeError> {
 struct Known {
     run: Run,
     plan: TierPlan,
+    release: Version,
 }
 
 struct Agent {
@@ -128,6 +130,7 @@ struct Agent {
     log_files: LogFiles,
     lifecycle: Arc<Lifecycle>,
     board: Board,
+    totals: Totals,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: numbers::Usages,
@@ -202,6 +205,7 @@ impl Agent {
             log_files,
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
+            totals: Totals::default(),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: numbers::Usages::default(),

@@ -11,6 +11,8 @@ use groundcrew_core::types::{Digest, Pid, ProcessId, Version};
 use super::Agent;
 use crate::clock;
 use crate::errors::chain;
+use crate::handoff::protocol::{Stats, StatusCounts};
+use crate::metrics::{self, Answered};
 use crate::supervisor::usage;
 
 /// CPU time seen at the last look, to tell how much came since.
@@ -41,6 +43,20 @@ impl Usages {
     }
 }
 
+/// What a report says was answered.
+pub(super) fn answered(stats: &Stats) -> Answered {
+    let StatusCounts { informational, success, redirect, client_error, server_error } =
+        stats.status;
+    let mut answered = Answered {
+        by_class: [informational, success, redirect, client_error, server_error],
+        ..Answered::default()
+    };
+    for (bound, count) in stats.latency.buckets() {
+        answered.add_latency(bound.as_secs_f64(), count);
+    }
+    answered
+}
+
 impl Agent {
     /// The whole status.
     pub(super) fn status(&mut self) -> StatusDocument {
@@ -60,6 +76,13 @@ impl Agent {
         status.disk.logs_bytes = self.logs.usage().bytes;
         status.pipelines = self.pipelines();
         status
+    }
+
+    /// Everything that is measured, as text; `None`: it could not be written, which is told.
+    pub(super) fn metrics(&mut self) -> Option<String> {
+        let (status, ready) = (self.status(), self.controller.is_ready());
+        let text = metrics::exposition(status, self.totals.clone(), ready);
+        text.inspect_err(|error| tracing::error!("the metrics could not be written: {error}")).ok()
     }
 
     fn fill_tier(&mut self, tier: &mut TierStatus) {

@@ -308,8 +308,12 @@ impl<'a> Agent<'a> {
 
     /// The same of an agent that may not be there.
     pub fn try_ready(&self) -> std::io::Result<u16> {
-        let address = self.config["http"]["listen"].as_str().expect("an address");
-        Ok(http_client::get(address, "/ready")?.status)
+        Ok(http_client::get(&self.http_address(), "/ready")?.status)
+    }
+
+    /// Where `/ready` and `/metrics` answer.
+    pub fn http_address(&self) -> String {
+        self.config["http"]["listen"].as_str().expect("an address").to_owned()
     }
 
     /// Waits until it has ended by itself and answers its exit code.

@@ -172,7 +172,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("lifecycle", &[LEAVES, &["aws"]]),
     ("backups", &[LEAVES, &["aws"]]),
     // Log lines go from their files to the command line without a detour through the runtime.
-    ("control", &[LEAVES, &["config", "logs"]]),
+    ("control", &[LEAVES, &["config", "logs", "metrics"]]),
     ("runtime", &[LEAVES, FEATURES]),
     // Plays the person: what the command line may use, and nothing that runs an app.
     ("demo", &[LEAVES, &["config", "control", "releases"]]),
