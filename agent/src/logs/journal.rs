@@ -111,6 +111,15 @@ pub struct JournalReader {
     last: String,
 }
 
+/// The boot as the service manager sees it, and journald: in a container both see another than the
+/// kernel's, and a unit with `ProtectKernelTunables=` sees the kernel's. `None`: it is not to be
+/// had.
+fn boot_of_manager() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/1/root/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = text.trim().replace('-', "");
+    (boot.len() == 32).then_some(boot)
+}
+
 impl JournalReader {
     /// Opens the host's journal. `cursor` is that of the last entry that was dealt with; without
     /// one it begins with what the units said first in this boot: an image brings the journal of
@@ -165,7 +174,10 @@ impl JournalReader {
 
     fn select_in_this_boot(&mut self) -> Result<(), JournalError> {
         let failed = |source| JournalError::Match { what: "this boot".to_owned(), source };
-        let boot = Id128::from_boot().map_err(failed)?.to_string();
+        let boot = match boot_of_manager() {
+            Some(boot) => boot,
+            None => Id128::from_boot().map_err(failed)?.to_string(),
+        };
         self.select(Some(&boot))?;
         self.journal.seek_head().map_err(failed)
     }
