@@ -17,15 +17,12 @@ use aws_sdk_cloudwatchlogs::{Client, operation::put_log_events::PutLogEventsOutp
 use aws_sdk_s3::primitives::SdkBody;
 use bytes::Bytes;
 use groundcrew_core::logs::retry::Failure;
-use tokio::time::timeout;
 
 use super::fleet::cause_of;
 use crate::errors::chain;
 
 /// How long one request may take: a megabyte over a slow line.
 const ATTEMPT_WITHIN: Duration = Duration::from_secs(20);
-/// How long region and configuration may take to be found. Off EC2 nobody answers.
-const CONFIG_WITHIN: Duration = Duration::from_secs(5);
 const ENDPOINT_VARIABLES: [&str; 1] = ["AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"];
 
 /// The service.
@@ -59,18 +56,13 @@ impl CloudWatchLogs {
     /// With credentials, region and endpoint from the environment and the instance's metadata.
     /// Without a region there is nobody to ask: it may be there the next time.
     pub async fn connect() -> Result<Self, LogsCallError> {
-        let loading = super::load_config(&ENDPOINT_VARIABLES);
-        let shared = timeout(CONFIG_WITHIN, loading).await.ok();
-        match shared.filter(|shared| shared.region().is_some()) {
-            Some(shared) => Ok(Self::with(&shared)),
-            None => Err(LogsCallError {
-                failure: Failure::Credentials,
-                text: "the region is not known: AWS_REGION is not set, and the instance \
-                       metadata service does not say"
-                    .to_owned(),
-                ambiguous: false,
-            }),
-        }
+        let shared = super::load_config_with_region(&ENDPOINT_VARIABLES).await;
+        let shared = shared.ok_or_else(|| LogsCallError {
+            failure: Failure::Credentials,
+            text: super::NO_REGION.to_owned(),
+            ambiguous: false,
+        })?;
+        Ok(Self::with(&shared))
     }
 
     fn with(shared: &SdkConfig) -> Self {

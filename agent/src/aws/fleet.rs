@@ -11,15 +11,12 @@ use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use groundcrew_core::doctor::{Action, Outcome};
 use groundcrew_core::lifecycle::fleet::{CallError, CallErrorKind};
-use tokio::time::timeout;
 
 use super::autoscaling::AutoScaling;
 use super::load_balancing::LoadBalancing;
 use super::server_clock::ServerClock;
 use crate::errors::chain;
 
-/// How long region and configuration may take to be found. Off EC2 nobody answers.
-const CONFIG_WITHIN: Duration = Duration::from_secs(5);
 /// How long an operation may take, all attempts and pauses included.
 const OPERATION_WITHIN: Duration = Duration::from_secs(10);
 /// How long one attempt may take.
@@ -51,15 +48,8 @@ impl FleetClients {
     /// With credentials, region and endpoints from the environment and the instance's metadata.
     /// Without a region there is nobody to ask: it may be there the next time.
     pub async fn connect() -> Result<Self, CallError> {
-        let loading = super::load_config(&ENDPOINT_VARIABLES);
-        let shared = timeout(CONFIG_WITHIN, loading).await.ok();
-        match shared.filter(|shared| shared.region().is_some()) {
-            Some(shared) => Ok(Self::with(&shared)),
-            None => Err(passing(
-                "the region is not known: AWS_REGION is not set, \
-                 and the instance metadata service does not say",
-            )),
-        }
+        let shared = super::load_config_with_region(&ENDPOINT_VARIABLES).await;
+        Ok(Self::with(&shared.ok_or_else(|| passing(super::NO_REGION))?))
     }
 
     /// With this configuration, but for timeouts and attempts.

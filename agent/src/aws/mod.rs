@@ -12,6 +12,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::{Builder, tls};
 use camino::Utf8PathBuf;
+use tokio::time::timeout;
 
 use crate::errors::chain;
 use crate::fsx::About;
@@ -24,6 +25,11 @@ pub mod load_balancing;
 pub mod s3;
 pub mod server_clock;
 
+/// How long region and configuration may take to be found. Off EC2 nobody answers.
+const CONFIG_WITHIN: Duration = Duration::from_secs(5);
+/// Why nobody can be asked.
+const NO_REGION: &str = "the region is not known: AWS_REGION is not set, \
+                         and the instance metadata service does not say";
 /// How long a TCP connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// How long a small request may take until its answer begins.
@@ -75,6 +81,13 @@ fn tls_context() -> tls::TlsContext {
         tracing::error!("AWS_CA_BUNDLE is not used: {error}");
         tls::TlsContext::default()
     })
+}
+
+/// The same, where the region is known. Without one there is nobody to ask: it may be there the
+/// next time.
+async fn load_config_with_region(endpoint_variables: &[&str]) -> Option<SdkConfig> {
+    let loaded = timeout(CONFIG_WITHIN, load_config(endpoint_variables)).await.ok();
+    loaded.filter(|config| config.region().is_some())
 }
 
 fn timeouts(answer_within: Duration, operation_within: Duration) -> TimeoutConfig {

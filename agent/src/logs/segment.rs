@@ -327,7 +327,7 @@ impl Segment {
 }
 
 /// The last place not after `at` that does not part a character of UTF-8.
-fn character_floor(bytes: &[u8], at: usize) -> usize {
+pub(super) fn character_floor(bytes: &[u8], at: usize) -> usize {
     let parts = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
     (at.saturating_sub(3)..=at).rev().find(|at| !parts(*at)).unwrap_or(at)
 }

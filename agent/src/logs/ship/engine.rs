@@ -25,6 +25,7 @@ use super::batch::{Builder, Format};
 use super::checkpoint::Checkpoint;
 use super::progress::Progress;
 use super::quarantine::Quarantine;
+use super::reading::Reader;
 use super::shipped::Shipped;
 use super::source::{Feed, Seen, Source, SourceId};
 use super::streams::{Stream, StreamId};
@@ -32,7 +33,7 @@ use crate::aws::cloudwatch_logs::{LogsCallError, Rejected};
 use crate::errors::chain;
 use crate::fsx::FileError;
 use crate::logs::error::LogError;
-use crate::logs::events::{Clock, Redactor};
+use crate::logs::events::Redactor;
 use crate::logs::files::LogFiles;
 use crate::logs::watch::{Happened, WatchId, Watches};
 use journal::Journal;
@@ -113,11 +114,7 @@ pub(super) struct Engine {
     quarantine: Quarantine,
     progress: Progress,
     watches: Watches,
-    pub(super) builder: Builder,
-    window: Vec<u8>,
-    scratch: Vec<u8>,
-    clock: Clock,
-    redactor: Redactor,
+    pub(super) reader: Reader,
     pub(super) sources: BTreeMap<SourceId, Source>,
     pub(super) streams: BTreeMap<StreamId, Stream>,
     living: Option<Living>,
@@ -153,7 +150,7 @@ impl Engine {
         let named = NamedFiles::open(&settings.files, &files, &checkpoint, &watches)?;
         let quarantine = Quarantine::new(files.root().join(".quarantine"));
         Ok(Self {
-            redactor: Redactor::new(&settings.redact, secrets)?,
+            reader: Reader::new(Builder::new(format), Redactor::new(&settings.redact, secrets)?),
             settings,
             host: Host::default(),
             files,
@@ -163,10 +160,6 @@ impl Engine {
             quarantine,
             progress,
             watches,
-            builder: Builder::new(format),
-            window: Vec::new(),
-            scratch: Vec::new(),
-            clock: Clock::default(),
             sources: BTreeMap::new(),
             streams: BTreeMap::new(),
             living: None,

@@ -86,9 +86,9 @@ impl Engine {
 
     /// Takes a batch of what is left of a source; `false`: nothing is.
     fn take_left(&mut self, id: SourceId, builder: &mut Builder) -> bool {
-        std::mem::swap(&mut self.builder, builder);
+        std::mem::swap(&mut self.reader.builder, builder);
         let taken = self.take_from(id, clock::now());
-        std::mem::swap(&mut self.builder, builder);
+        std::mem::swap(&mut self.reader.builder, builder);
         taken
     }
 }

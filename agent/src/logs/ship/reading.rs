@@ -17,6 +17,7 @@ use groundcrew_core::time::{Now, Wall, ms};
 use super::batch::{Builder, Push};
 use super::source::Queued;
 use crate::logs::events::{Clock, Grouper, Redactor, Rules};
+use crate::logs::segment::character_floor;
 
 /// Bytes of a line; a longer one comes in pieces. A quarter of what an event may have, so that
 /// there is room for what redaction puts in the place of a match, and as much as other readers of
@@ -102,12 +103,39 @@ impl Waits {
 
 /// What reading needs beside the file.
 pub(super) struct Tools<'a> {
-    pub(super) builder: &'a mut Builder,
-    pub(super) window: &'a mut Vec<u8>,
-    pub(super) clock: &'a mut Clock,
-    pub(super) redactor: &'a Redactor,
-    pub(super) scratch: &'a mut Vec<u8>,
+    builder: &'a mut Builder,
+    window: &'a mut Vec<u8>,
+    clock: &'a mut Clock,
+    redactor: &'a Redactor,
+    scratch: &'a mut Vec<u8>,
     pub(super) now: Now,
+}
+
+/// What all sources are read with: one at a time, in the same memory.
+pub(super) struct Reader {
+    pub(super) builder: Builder,
+    redactor: Redactor,
+    window: Vec<u8>,
+    clock: Clock,
+    scratch: Vec<u8>,
+}
+
+impl Reader {
+    pub(super) fn new(builder: Builder, redactor: Redactor) -> Self {
+        let (window, scratch) = (Vec::new(), Vec::new());
+        Self { builder, redactor, window, clock: Clock::default(), scratch }
+    }
+
+    pub(super) fn tools(&mut self, now: Now) -> Tools<'_> {
+        Tools {
+            builder: &mut self.builder,
+            window: &mut self.window,
+            clock: &mut self.clock,
+            redactor: &self.redactor,
+            scratch: &mut self.scratch,
+            now,
+        }
+    }
 }
 
 /// What is particular to a file.
@@ -271,7 +299,7 @@ fn look(
             };
         }
         _ => {
-            let to = at + piece(&window[at..]);
+            let to = at + character_floor(&window[at..], PIECE_BYTES);
             return Look::Event(Found { from: at, to, next: to, goes_on: true });
         }
     };
@@ -308,12 +336,6 @@ fn look(
             }
         };
     }
-}
-
-/// Where a line that is too long is parted: not within a character.
-fn piece(line: &[u8]) -> usize {
-    let parts = |at: usize| line.get(at).is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000);
-    (PIECE_BYTES - 3..=PIECE_BYTES).rev().find(|at| !parts(*at)).unwrap_or(PIECE_BYTES)
 }
 
 /// Puts an event into the batch, or where it belongs; `false`: the batch is full.

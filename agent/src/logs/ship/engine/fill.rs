@@ -9,7 +9,6 @@ use groundcrew_core::time::{Moment, Now};
 
 use super::{Engine, HELD_BYTES_MAX, Plan};
 use crate::logs::ship::checkpoint::Count;
-use crate::logs::ship::reading::Tools;
 use crate::logs::ship::source::{Feed, SourceId};
 use crate::logs::ship::streams::{Batch, Part, Stream, StreamId};
 
@@ -89,8 +88,8 @@ impl Engine {
         // Not always the same one first: it may have more than a batch, again and again.
         let first = usize::try_from(turns).unwrap_or(0) % sources.len().max(1);
         sources.rotate_left(first);
-        self.builder.begin(&stream.group, &stream.name);
-        self.builder.events_max = stream.events_max;
+        self.reader.builder.begin(&stream.group, &stream.name);
+        self.reader.builder.events_max = stream.events_max;
         let mut parts = Vec::new();
         for source in sources {
             self.look_at(source, now);
@@ -103,10 +102,10 @@ impl Engine {
         if parts.is_empty() {
             return false;
         }
-        let events = self.builder.len();
+        let events = self.reader.builder.len();
         let bytes = parts.iter().map(|part| part.to.offset.saturating_sub(part.from.offset)).sum();
         let (body, order) =
-            if events == 0 { (bytes::Bytes::new(), None) } else { self.builder.finish() };
+            if events == 0 { (bytes::Bytes::new(), None) } else { self.reader.builder.finish() };
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.pace.sent(now.at, bytes);
             stream.push(Batch { body, events, order, parts });
@@ -126,14 +125,7 @@ impl Engine {
         let from = source.taken;
         let progress = self.progress.clone();
         let reading = progress.hold();
-        let mut tools = Tools {
-            builder: &mut self.builder,
-            window: &mut self.window,
-            clock: &mut self.clock,
-            redactor: &self.redactor,
-            scratch: &mut self.scratch,
-            now,
-        };
+        let mut tools = self.reader.tools(now);
         let (taken, mut gone) = match source.take(&mut tools, self.forced) {
             Ok(taken) => taken,
             Err(error) => {
@@ -181,14 +173,7 @@ impl Engine {
         if source.unread() == 0 {
             return false;
         }
-        let mut tools = Tools {
-            builder: &mut self.builder,
-            window: &mut self.window,
-            clock: &mut self.clock,
-            redactor: &self.redactor,
-            scratch: &mut self.scratch,
-            now,
-        };
+        let mut tools = self.reader.tools(now);
         let before = source.taken;
         source.take(&mut tools, true).is_ok_and(|_| source.taken != before)
     }
