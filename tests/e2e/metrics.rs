@@ -30,7 +30,9 @@ fn answered(samples: &BTreeMap<String, String>, release: &str, class: &str) -> u
     let labels =
         format!("{{tier=\"web\",release=\"{release}\",http_response_status_class=\"{class}\"}}");
     let count = samples.get(&format!("http_server_requests_total{labels}"));
-    count.map_or(0, |count| count.parse().unwrap())
+    // A counter is written as the number that it is kept as, such as 40.0.
+    let whole = count.map(|count| count.strip_suffix(".0").unwrap_or_else(|| panic!("{count}")));
+    whole.map_or(0, |count| count.parse().unwrap())
 }
 
 #[track_caller]

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod limits;
 pub mod logs;
+pub mod metrics;
 pub mod process;
 pub mod restart;
 pub mod retention;

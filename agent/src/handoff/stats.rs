@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use groundcrew_core::metrics::histogram::Histogram;
 use groundcrew_core::time::Moment;
 use groundcrew_core::types::{ProcessId, Run};
 use serde::de::Error as _;
@@ -43,9 +44,15 @@ impl Latency {
         }
     }
 
-    /// The slowest latency of each bucket, and how often it was seen.
-    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        self.0.iter().map(|(&bucket, &count)| (upper_bound(bucket), count))
+    /// The same in finer buckets, of which each of these is the topmost of ten; the sum is that of
+    /// the slowest latencies.
+    #[must_use]
+    pub fn histogram(&self) -> Histogram {
+        let mut histogram = Histogram::default();
+        for (&bucket, &count) in &self.0 {
+            histogram.record_many(upper_bound(bucket).as_secs_f64(), count);
+        }
+        histogram
     }
 
     /// All that was counted.

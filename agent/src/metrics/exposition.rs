@@ -1,20 +1,27 @@
-//! The metrics as text, in the format of OpenMetrics 1.0. Names follow the semantic conventions of
-//! OpenTelemetry where they have one, as its Prometheus exporter writes them.
+//! Points as text, in the format of OpenMetrics 1.0. Names are those of the list, as the Prometheus
+//! exporter of OpenTelemetry writes them.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
-use groundcrew_core::status::{PipelineStatus, ProcessStatus, State, StatusDocument, TierStatus};
+use groundcrew_core::metrics::histogram::Histogram;
+use groundcrew_core::metrics::{About, Kind, Point, Unit, Value};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Registry, Unit as PrometheusUnit};
 
-use super::totals::{Answered, LATENCY_BOUNDS_S, Totals};
+use super::points::rank;
 
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const STATES: [State; 5] =
-    [State::Starting, State::Serving, State::Degraded, State::Draining, State::Stopped];
+/// Upper bounds that are told apart of a histogram, each twice the one before: for times 1.02 ms to
+/// 67 s. Bounds of the finer buckets that are kept, so that the counts are exact.
+const BOUNDS: [f64; 17] = [
+    0.001_024, 0.002_048, 0.004_096, 0.008_192, 0.016_384, 0.032_768, 0.065_536, 0.131_072,
+    0.262_144, 0.524_288, 1.048_576, 2.097_152, 4.194_304, 8.388_608, 16.777_216, 33.554_432,
+    67.108_864,
+];
 
 /// Which of its two formats a scraper understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,219 +49,111 @@ impl Format {
     }
 }
 
-/// Everything that is measured, as text.
-pub fn exposition(
-    status: StatusDocument,
-    totals: Totals,
-    ready: bool,
-) -> Result<String, fmt::Error> {
+/// Points as text: those of one metric together, in the order of the list, then the application's.
+pub fn exposition(points: Vec<Point>) -> Result<String, fmt::Error> {
+    let mut families: BTreeMap<(usize, String), Vec<Point>> = BTreeMap::new();
+    for point in points {
+        let place = match &point.about {
+            About::Listed(metric) => rank(metric),
+            About::Own(_) => usize::MAX,
+        };
+        families.entry((place, name(point.about.name()))).or_default().push(point);
+    }
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Host { status, totals, ready }));
+    registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
 }
 
+/// By place in the list and name.
 #[derive(Debug)]
-struct Host {
-    status: StatusDocument,
-    totals: Totals,
-    ready: bool,
-}
+struct Families(BTreeMap<(usize, String), Vec<Point>>);
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
-
-impl Collector for Host {
+impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.host(&mut encoder)?;
-        self.releases(&mut encoder)?;
-        self.requests(&mut encoder)?;
-        self.tiers(&mut encoder)?;
-        self.processes(&mut encoder)?;
-        self.pipelines(&mut encoder)
+        self.0.iter().try_for_each(|((_, name), points)| family(&mut encoder, name, points))
     }
 }
 
-impl Host {
-    fn host(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let ready = f64::from(u8::from(self.ready));
-        gauge(
-            encoder,
-            ("groundcrew_ready", "Whether GET /ready says so.", None),
-            [(vec![], ready)],
-        )?;
-        let states = STATES.map(|state| {
-            (vec![("state", state.word())], f64::from(u8::from(self.status.state == state)))
-        });
-        gauge(encoder, ("groundcrew_state", "1 for the state that the host is in.", None), states)?;
-        let disk = self.status.disk;
-        let bytes = [("releases", disk.releases_bytes), ("logs", disk.logs_bytes)];
-        let bytes = bytes.map(|(kind, bytes)| (vec![("kind", kind)], bytes as f64));
-        let about = ("groundcrew_disk_usage", "What is kept on disk.", Some(&Unit::Bytes));
-        gauge(encoder, about, bytes)
-    }
-
-    fn releases(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let status = &self.status;
-        let roles = [
-            ("current", status.release.as_ref().map(|release| &release.version)),
-            ("previous", status.previous.as_ref().map(|release| &release.version)),
-            ("desired", status.desired.as_ref().map(|release| &release.version)),
-            ("rejected", status.rejected.as_ref().map(|release| &release.version)),
-        ];
-        let known = roles.iter().filter_map(|(role, version)| Some((role, (*version)?)));
-        let rows = known.map(|(role, version)| {
-            let release: &str = version.as_str();
-            (vec![("role", *role), ("release", release)], 1.0)
-        });
-        let about = ("groundcrew_release", "1 for each release and what it is to the host.", None);
-        gauge(encoder, about, rows.collect::<Vec<_>>())
-    }
-
-    fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests that tiers answered.";
-        let mut metric =
-            encoder.encode_descriptor("http_server_requests", help, None, MetricType::Counter)?;
-        for (tier, release, answered) in self.totals.iter() {
-            for (class, count) in CLASSES.iter().zip(answered.by_class) {
-                let labels = vec![
-                    ("tier", tier.as_str()),
-                    ("release", release.as_str()),
-                    ("http_response_status_class", *class),
-                ];
-                let mut row = metric.encode_family(&labels)?;
-                row.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
-            }
-        }
-        let help = "How long answers took. The sum is made of the upper bounds of finer buckets.";
-        let name = "http_server_request_duration";
-        let mut metric =
-            encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (tier, release, answered) in self.totals.iter() {
-            let labels = vec![("tier", tier.as_str()), ("release", release.as_str())];
-            histogram(metric.encode_family(&labels)?, answered)?;
-        }
-        Ok(())
-    }
-
-    fn tiers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        type Read = fn(&TierStatus) -> u64;
-        let gauges: [(&str, &str, Read); 6] = [
-            ("http_server_active_requests", "Requests being answered.", |tier| tier.in_flight),
-            ("http_server_open_connections", "Open connections.", |tier| tier.connections),
-            ("groundcrew_tier_websockets", "Open WebSocket connections.", |tier| tier.websockets),
-            ("groundcrew_tier_processes_ready", "Processes that are ready.", |tier| {
-                u64::from(tier.ready)
-            }),
-            ("groundcrew_tier_processes_wanted", "Processes there should be.", |tier| {
-                u64::from(tier.wanted)
-            }),
-            ("groundcrew_tier_restarts", "Restarts since the generation began.", |tier| {
-                u64::from(tier.restarts)
-            }),
-        ];
-        for (name, help, read) in gauges {
-            let tiers = self.status.tiers.iter();
-            let rows = tiers.map(|tier| (vec![("tier", tier.name.as_str())], read(tier) as f64));
-            gauge(encoder, (name, help, None), rows.collect::<Vec<_>>())?;
-        }
-        Ok(())
-    }
-
-    fn processes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        type Read = fn(&ProcessStatus) -> Option<f64>;
-        let (bytes, seconds) = (Unit::Bytes, Unit::Seconds);
-        let gauges: [(&str, &str, Option<&Unit>, Read); 4] = [
-            ("process_memory_usage", "Resident memory.", Some(&bytes), |process| {
-                process.rss_bytes.map(|bytes| bytes as f64)
-            }),
-            ("process_cpu_utilization_ratio", "Share of one core.", None, |process| {
-                process.cpu_percent.map(|percent| f64::from(percent) / 100.0)
-            }),
-            ("nodejs_eventloop_delay_p99", "Delay of the event loop.", Some(&seconds), |process| {
-                process.loop_lag_us.map(|us| us as f64 / 1e6)
-            }),
-            ("groundcrew_process_restarts", "Restarts of the process.", None, |process| {
-                Some(f64::from(process.restarts))
-            }),
-        ];
-        let processes = || {
-            let tiers = self.status.tiers.iter();
-            tiers.flat_map(|tier| tier.processes.iter().map(move |process| (tier, process)))
-        };
-        let names: Vec<String> = processes().map(|(_, process)| process.id.to_string()).collect();
-        for (name, help, unit, read) in gauges {
-            let rows = processes().zip(&names).filter_map(|((tier, process), id)| {
-                let labels = vec![("tier", tier.name.as_str()), ("process", id.as_str())];
-                Some((labels, read(process)?))
-            });
-            gauge(encoder, (name, help, unit), rows.collect::<Vec<_>>())?;
-        }
-        Ok(())
-    }
-
-    fn pipelines(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        type Read = fn(&PipelineStatus) -> u64;
-        let pipelines = || self.status.pipelines.iter();
-        let sums: [(&str, &str, Read); 3] = [
-            ("groundcrew_pipeline_sent", "Events that were accepted.", |pipeline| pipeline.sent),
-            ("groundcrew_pipeline_dropped", "Events that were given up.", |pipeline| {
-                pipeline.dropped
-            }),
-            ("groundcrew_pipeline_rejected", "Events that were refused.", |pipeline| {
-                pipeline.rejected
-            }),
-        ];
-        for (name, help, read) in sums {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for pipeline in pipelines() {
-                let labels = vec![("pipeline", pipeline.name.as_str())];
-                let mut row = metric.encode_family(&labels)?;
-                row.encode_counter::<NoLabelSet, _, f64>(&read(pipeline), None)?;
-            }
-        }
-        let backlog = pipelines().map(|pipeline| {
-            (vec![("pipeline", pipeline.name.as_str())], pipeline.backlog_bytes as f64)
-        });
-        let about = ("groundcrew_pipeline_backlog", "What waits.", Some(&Unit::Bytes));
-        gauge(encoder, about, backlog.collect::<Vec<_>>())?;
-        let oldest = pipelines().map(|pipeline| {
-            let seconds = pipeline.oldest_ms.unwrap_or(0) as f64 / 1000.0;
-            (vec![("pipeline", pipeline.name.as_str())], seconds)
-        });
-        let help = "How long the oldest of it waits.";
-        let about = ("groundcrew_pipeline_oldest", help, Some(&Unit::Seconds));
-        gauge(encoder, about, oldest.collect::<Vec<_>>())
-    }
-}
-
-/// A family of gauges.
-fn gauge<'a>(
-    encoder: &mut DescriptorEncoder<'_>,
-    (name, help, unit): (&str, &str, Option<&Unit>),
-    rows: impl IntoIterator<Item = (Labels<'a>, f64)>,
-) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-    for (labels, value) in rows {
+fn family(encoder: &mut DescriptorEncoder<'_>, name: &str, points: &[Point]) -> fmt::Result {
+    let Some(about) = points.first().map(|point| &point.about) else { return Ok(()) };
+    let ratio = PrometheusUnit::Other("ratio".to_owned());
+    let unit = match about.unit() {
+        Unit::Seconds => Some(&PrometheusUnit::Seconds),
+        Unit::Bytes => Some(&PrometheusUnit::Bytes),
+        Unit::Ratio => Some(&ratio),
+        Unit::Count => None,
+    };
+    let kind = match about.kind() {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+    };
+    let mut metric = encoder.encode_descriptor(name, about.help(), unit, kind)?;
+    // An application may call two things by names that only differ in what is not allowed here.
+    let same = points.iter().filter(|point| point.about.kind() == about.kind());
+    for point in same {
+        let labels: Vec<(Cow<'_, str>, &str)> =
+            point.labels.iter().map(|(key, value)| (label_name(key), value.as_str())).collect();
         if labels.is_empty() {
-            metric.encode_gauge(&value)?;
+            row(&mut metric, about.kind(), &point.value)?;
         } else {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
+            row(&mut metric.encode_family(&labels)?, about.kind(), &point.value)?;
         }
     }
     Ok(())
 }
 
-fn histogram(mut metric: MetricEncoder<'_>, answered: &Answered) -> fmt::Result {
-    let bounds = LATENCY_BOUNDS_S.into_iter().chain([f64::INFINITY]);
-    let buckets: Vec<(f64, u64)> = bounds.zip(answered.by_latency).collect();
-    let count = answered.by_latency.iter().fold(0, |sum: u64, more| sum.saturating_add(*more));
-    metric.encode_histogram::<NoLabelSet>(answered.seconds, count, &buckets, None)
+fn row(metric: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> fmt::Result {
+    match value {
+        Value::Number(number) if kind == Kind::Counter => {
+            metric.encode_counter::<NoLabelSet, _, f64>(number, None)
+        }
+        Value::Number(number) => metric.encode_gauge(number),
+        Value::Histogram(counted) => histogram(metric, counted),
+    }
+}
+
+fn histogram(metric: &mut MetricEncoder<'_>, counted: &Histogram) -> fmt::Result {
+    let mut before = 0;
+    let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
+    for bound in BOUNDS {
+        let within = counted.count_within(bound);
+        buckets.push((bound, within - before));
+        before = within;
+    }
+    buckets.push((f64::INFINITY, counted.count() - before));
+    metric.encode_histogram::<NoLabelSet>(counted.sum(), counted.count(), &buckets, None)
+}
+
+/// A metric's name as Prometheus has it.
+fn name(name: &str) -> String {
+    let usual = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut named: String = name.chars().map(|c| if usual(c) { c } else { '_' }).collect();
+    if !named.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        named.insert(0, '_');
+    }
+    named
+}
+
+fn label_name(key: &str) -> Cow<'_, str> {
+    let usual = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let begins = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if begins && key.chars().all(usual) {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(name(key).replace(':', "_"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use groundcrew_core::status::StatusDocument;
+
     use super::*;
+    use crate::metrics::{Answered, Totals, of_requests, of_status};
 
     #[test]
     fn a_scraper_gets_what_it_understands() {
@@ -267,21 +166,24 @@ mod tests {
     #[test]
     fn requests_are_counted_by_class_and_latency() {
         let mut totals = Totals::default();
-        let mut answered = Answered { by_class: [0, 2, 0, 0, 1], ..Answered::default() };
-        answered.add_latency(0.001, 2);
-        answered.add_latency(2.0, 1);
+        let mut latency = Histogram::default();
+        latency.record_many(0.001, 2);
+        latency.record_many(2.0, 1);
+        let answered = Answered { by_class: [0, 2, 0, 0, 1], latency: Arc::new(latency) };
         totals.count(&"web".parse().unwrap(), &"v1".parse().unwrap(), &answered);
-        let text = exposition(status(), totals, true).unwrap();
+        let mut points = of_status(&status(), true);
+        points.extend(of_requests(&totals));
+        let text = exposition(points).unwrap();
         let of = "{tier=\"web\",release=\"v1\"";
         for line in [
             "# TYPE http_server_requests counter".to_owned(),
-            format!("http_server_requests_total{of},http_response_status_class=\"5xx\"}} 1"),
+            format!("http_server_requests_total{of},http_response_status_class=\"5xx\"}} 1.0"),
             "# UNIT http_server_request_duration_seconds seconds".to_owned(),
             format!("http_server_request_duration_seconds_count{of}}} 3"),
             "groundcrew_ready 1.0".to_owned(),
             "groundcrew_state{state=\"serving\"} 1.0".to_owned(),
             "groundcrew_state{state=\"degraded\"} 0.0".to_owned(),
-            "groundcrew_pipeline_sent_total{pipeline=\"logs\"} 7".to_owned(),
+            "groundcrew_pipeline_sent_total{pipeline=\"logs\"} 7.0".to_owned(),
         ] {
             assert!(text.lines().any(|known| known == line), "no {line} in\n{text}");
         }

@@ -2,7 +2,9 @@
 //! decided from a metric.
 
 mod exposition;
+mod points;
 mod totals;
 
 pub use exposition::{Format, exposition};
-pub use totals::{Answered, LATENCY_BOUNDS_S, Totals};
+pub use points::{of_requests, of_status};
+pub use totals::{Answered, Totals};

@@ -1,7 +1,9 @@
 //! Fills the status with numbers: requests from the processes' reports, resources from `/proc`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use groundcrew_core::metrics::Point;
 use groundcrew_core::status::{
     ReleaseEntry, ReleaseRole, ReleasesDocument, StatusDocument, TierStatus,
 };
@@ -47,14 +49,10 @@ impl Usages {
 pub(super) fn answered(stats: &Stats) -> Answered {
     let StatusCounts { informational, success, redirect, client_error, server_error } =
         stats.status;
-    let mut answered = Answered {
+    Answered {
         by_class: [informational, success, redirect, client_error, server_error],
-        ..Answered::default()
-    };
-    for (bound, count) in stats.latency.buckets() {
-        answered.add_latency(bound.as_secs_f64(), count);
+        latency: Arc::new(stats.latency.histogram()),
     }
-    answered
 }
 
 impl Agent {
@@ -78,10 +76,17 @@ impl Agent {
         status
     }
 
-    /// Everything that is measured, as text; `None`: it could not be written, which is told.
-    pub(super) fn metrics(&mut self) -> Option<String> {
+    /// Everything that is measured, now.
+    pub(super) fn points(&mut self) -> Vec<Point> {
         let (status, ready) = (self.status(), self.controller.is_ready());
-        let text = metrics::exposition(status, self.totals.clone(), ready);
+        let mut points = metrics::of_status(&status, ready);
+        points.extend(metrics::of_requests(&self.totals));
+        points
+    }
+
+    /// The same as text; `None`: it could not be written, which is told.
+    pub(super) fn metrics(&mut self) -> Option<String> {
+        let text = metrics::exposition(self.points());
         text.inspect_err(|error| tracing::error!("the metrics could not be written: {error}")).ok()
     }
 
