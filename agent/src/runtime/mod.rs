@@ -10,6 +10,7 @@ mod ledger_file;
 mod numbers;
 mod pipelines;
 mod reload;
+mod sampling;
 mod signals;
 mod tell;
 
@@ -229,7 +230,8 @@ impl Agent {
         let begun = self.look_around().await?;
         self.step(begun).await;
         systemd::ready();
-        let mut watchdog = watchdog();
+        let mut watchdog = systemd::watchdog_interval().map(ticks);
+        let mut samples = Some(ticks(sampling::EVERY));
         while !self.exit {
             let event = tokio::select! {
                 Some(event) = self.supervised.recv() => self.supervisor_says(event),
@@ -251,6 +253,10 @@ impl Agent {
                 // Said by the loop itself, so that it is missed when the loop is stuck.
                 () = due(&mut watchdog) => {
                     systemd::alive();
+                    None
+                }
+                () = due(&mut samples) => {
+                    self.sample();
                     None
                 }
             };
@@ -326,10 +332,10 @@ fn stored_sockets() -> Listeners {
     listeners
 }
 
-fn watchdog() -> Option<tokio::time::Interval> {
-    let mut ticks = tokio::time::interval(systemd::watchdog_interval()?);
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    Some(ticks)
+    ticks
 }
 
 /// Waits for the next tick; for ever when there are none.
