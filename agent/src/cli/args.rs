@@ -70,6 +70,8 @@ Example:
     Releases(ReleasesArgs),
     /// What the application printed, across restarts and releases.
     Logs(LogsArgs),
+    /// The list of metrics, and dashboards and alarms made of it.
+    Metrics(MetricsArgs),
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),
@@ -286,6 +288,56 @@ pub struct AuditArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `groundcrew metrics`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  groundcrew metrics list
+  groundcrew metrics cloudwatch --environment production --region eu-west-1 > dashboard.json
+  groundcrew metrics rules > /etc/prometheus/groundcrew.json")]
+pub struct MetricsArgs {
+    /// What to print.
+    #[command(subcommand)]
+    pub command: MetricsCommand,
+}
+
+/// What `groundcrew metrics` prints.
+#[derive(Debug, Subcommand)]
+pub enum MetricsCommand {
+    /// Each metric: its name for Prometheus, what it is, and what tells its series apart.
+    List(ListArgs),
+    /// A dashboard for CloudWatch.
+    Cloudwatch(PlaceArgs),
+    /// Alarms for CloudWatch, as data for Terraform.
+    Alarms(PlaceArgs),
+    /// A dashboard for Grafana over Prometheus.
+    Grafana,
+    /// Alerting and recording rules for Prometheus.
+    Rules,
+}
+
+/// `groundcrew metrics list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the metrics are in CloudWatch.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The environment.
+    #[arg(long, value_name = "ENV")]
+    pub environment: String,
+    /// The region.
+    #[arg(long, value_name = "REGION", env = "AWS_REGION", hide_env_values = true)]
+    pub region: String,
+    /// The namespace, as metrics.namespace has it.
+    #[arg(long, value_name = "NAME", default_value = "groundcrew")]
+    pub namespace: String,
 }
 
 /// `groundcrew restart`.

@@ -1,6 +1,7 @@
 //! What is measured of this host, for those who scrape it. Only counts and writes: nothing is
 //! decided from a metric.
 
+pub mod boards;
 mod exposition;
 mod points;
 mod totals;

@@ -1,6 +1,7 @@
 //! Conventions as a test: who may import whom, sizes, words, and documents that say what the code
 //! says.
 
+mod metrics;
 mod scan;
 
 use std::fs;

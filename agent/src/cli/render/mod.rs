@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod doctor;
 mod human;
+pub mod metrics;
 mod pipelines;
 pub mod releases;
 pub mod status;
