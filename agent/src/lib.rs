@@ -22,6 +22,7 @@ pub mod memory;
 pub mod metrics;
 pub mod pattern;
 pub mod procfs;
+pub mod random;
 pub mod releases;
 pub mod runtime;
 pub mod source_url;

@@ -5,11 +5,13 @@
 //! grown large is put aside at a restart as `<process id>.<stream>.<number>.log`, the number
 //! growing.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use groundcrew_core::logs::inventory::Identity;
 use groundcrew_core::types::{ProcessId, TierName};
 use rustix::fs::OFlags;
 
@@ -213,6 +215,20 @@ fn names(directory: &Utf8Path) -> Result<Vec<String>, FileError> {
         names.extend(entry.about("list", directory)?.file_name().into_string());
     }
     Ok(names)
+}
+
+/// What the file system tells this file apart by.
+pub(super) fn identity(metadata: &Metadata) -> Identity {
+    let born = metadata.created().ok().map(since_1970);
+    Identity { device: metadata.dev(), inode: metadata.ino(), born_ns: born }
+}
+
+fn since_1970(time: SystemTime) -> i64 {
+    let ns = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => ns(after),
+        Err(before) => -ns(before.duration()),
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ use crate::releases::source::Source;
 use crate::releases::store::Store;
 use crate::supervisor::image::Image;
 use crate::supervisor::{Supervisor, SupervisorEvent};
-use crate::{clock, handoff, supervisor, systemd};
+use crate::{clock, handoff, random, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
 use reload::Reload;
@@ -365,11 +365,6 @@ async fn until(moment: Option<Moment>) {
 
 fn core_settings(config: &HostConfig, lifecycle: &Lifecycle) -> Settings {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut seed = [0; 8];
-    // Only jitter comes from it: without the kernel's randomness, the pid has to do.
-    if rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
-        seed = u64::from(std::process::id()).to_ne_bytes();
-    }
     Settings {
         tiers: config.tiers.clone(),
         overrides: config.overrides.clone(),
@@ -381,7 +376,7 @@ fn core_settings(config: &HostConfig, lifecycle: &Lifecycle) -> Settings {
             enabled: lifecycle.enabled(),
             ..config.lifecycle.settings.clone()
         },
-        seed: u64::from_ne_bytes(seed),
+        seed: random::seed(),
     }
 }
 

@@ -159,6 +159,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("net", &[LEAVES]),
     ("pattern", &[LEAVES]),
     ("procfs", &[LEAVES]),
+    ("random", &[LEAVES]),
     ("source_url", &[LEAVES]),
     ("systemd", &[LEAVES]),
     ("telemetry", &[LEAVES]),
@@ -178,8 +179,18 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("demo", &[LEAVES, &["config", "control", "releases"]]),
     ("cli", &[LEAVES, FEATURES, &["runtime", "demo"]]),
 ];
-const LEAVES: &[&str] =
-    &["clock", "errors", "fsx", "net", "pattern", "procfs", "source_url", "systemd", "telemetry"];
+const LEAVES: &[&str] = &[
+    "clock",
+    "errors",
+    "fsx",
+    "net",
+    "pattern",
+    "procfs",
+    "random",
+    "source_url",
+    "systemd",
+    "telemetry",
+];
 const FEATURES: &[&str] = &[
     "config",
     "aws",
