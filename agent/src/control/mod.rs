@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fsx::{self, About, FileError};
 use crate::logs::Logs;
+use crate::metrics::Format;
 use answer::Answer;
 use routes::Desk;
 
@@ -105,7 +106,12 @@ pub enum Request {
     /// Go on as the binary that is on disk; answered when that has been tried out.
     Reload(oneshot::Sender<Result<(), String>>),
     /// Everything that is measured, as text; `None`: it could not be written.
-    Metrics(oneshot::Sender<Option<String>>),
+    Metrics {
+        /// For whom.
+        format: Format,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Option<String>>,
+    },
     /// Which agent is this?
     Agent(oneshot::Sender<AgentDocument>),
     /// Replace a tier's processes.

@@ -44,14 +44,13 @@ pub async fn public(
 async fn metrics(request: &hyper::Request<Incoming>, requests: &mpsc::Sender<Request>) -> Answer {
     let accept = request.headers().get(hyper::header::ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (sender, receiver) = oneshot::channel();
-    if requests.send(Request::Metrics(sender)).await.is_err() {
+    let format = Format::accepted(accept);
+    let (answer, receiver) = oneshot::channel();
+    if requests.send(Request::Metrics { format, answer }).await.is_err() {
         return answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the agent is going");
     }
     match receiver.await {
-        Ok(Some(text)) => {
-            answer::whole(StatusCode::OK, Format::accepted(accept).media_type(), text)
-        }
+        Ok(Some(text)) => answer::whole(StatusCode::OK, format.media_type(), text),
         _ => answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "there are no metrics now"),
     }
 }

@@ -33,10 +33,28 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the `Accept` of a request asks for.
+    /// What the `Accept` of a request likes best (RFC 9110, 12.5.1). Who likes both alike gets
+    /// OpenMetrics, and who does not say gets what everything reads.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
+        let liked = |media_type: &str| {
+            let ranges = accept.split(',').filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let named = parts.next()?.eq_ignore_ascii_case(media_type);
+                let quality = parts.find_map(|part| {
+                    let (key, value) = part.split_once('=')?;
+                    key.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>())
+                });
+                named.then(|| quality.and_then(Result::ok).unwrap_or(1.0))
+            });
+            ranges.fold(0.0_f32, f32::max)
+        };
+        let open_metrics = liked("application/openmetrics-text");
+        if open_metrics > 0.0 && open_metrics >= liked("text/plain") {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 
     /// For the answer's `Content-Type`.
@@ -50,7 +68,7 @@ impl Format {
 }
 
 /// Points as text: those of one metric together, in the order of the list, then the application's.
-pub fn exposition(points: Vec<Point>) -> Result<String, fmt::Error> {
+pub fn exposition(points: Vec<Point>, format: Format) -> Result<String, fmt::Error> {
     let mut families: BTreeMap<(usize, String), Vec<Point>> = BTreeMap::new();
     for point in points {
         let place = match &point.about {
@@ -63,7 +81,31 @@ pub fn exposition(points: Vec<Point>) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
     encode(&mut text, &registry)?;
-    Ok(text)
+    Ok(if format == Format::Text { as_text(&text) } else { text })
+}
+
+/// The same for who knows no OpenMetrics: units and the end are not marked, and a counter's type
+/// stands with the name that its samples have.
+fn as_text(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut help = None;
+    for line in open_metrics.lines() {
+        if line.starts_with("# HELP ") {
+            help = Some(line);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            let said = help.take().and_then(|help| help.split_once(name));
+            if let Some((before, after)) = said {
+                text.extend([before, name, suffix, after, "\n"]);
+            }
+            text.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
+        } else if !line.starts_with("# UNIT ") && line != "# EOF" {
+            text.extend([line, "\n"]);
+        }
+    }
+    text
 }
 
 /// By place in the list and name.
@@ -157,10 +199,15 @@ mod tests {
 
     #[test]
     fn a_scraper_gets_what_it_understands() {
+        let check = |accept, expected| assert_eq!(Format::accepted(accept), expected, "{accept}");
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3";
-        assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
-        assert_eq!(Format::accepted("*/*"), Format::Text);
-        assert_eq!(Format::accepted(""), Format::Text);
+        check(prometheus, Format::OpenMetrics);
+        check("text/plain, Application/OpenMetrics-Text", Format::OpenMetrics);
+        check("text/plain;q=0.9, application/openmetrics-text; q=0.2", Format::Text);
+        check("application/openmetrics-text;q=0", Format::Text);
+        check("application/openmetrics-text;q=x", Format::OpenMetrics);
+        check("*/*", Format::Text);
+        check("", Format::Text);
     }
 
     #[test]
@@ -173,7 +220,7 @@ mod tests {
         totals.count(&"web".parse().unwrap(), &"v1".parse().unwrap(), &answered);
         let mut points = of_status(&status(), true);
         points.extend(of_requests(&totals));
-        let text = exposition(points).unwrap();
+        let text = exposition(points.clone(), Format::OpenMetrics).unwrap();
         let of = "{tier=\"web\",release=\"v1\"";
         for line in [
             "# TYPE http_server_requests counter".to_owned(),
@@ -190,6 +237,11 @@ mod tests {
         let last = text.lines().find(|line| line.contains("le=\"+Inf\""));
         assert!(last.is_some_and(|line| line.ends_with(" 3")), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
+        let text = exposition(points, Format::Text).unwrap();
+        let counter = "# HELP http_server_requests_total Requests that tiers answered.\n\
+                       # TYPE http_server_requests_total counter\n";
+        assert!(text.contains(counter), "{text}");
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
     }
 
     fn status() -> StatusDocument {

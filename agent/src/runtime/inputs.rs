@@ -196,8 +196,8 @@ impl Agent {
                 self.reload(answer);
                 None
             }
-            Request::Metrics(answer) => {
-                drop(answer.send(self.metrics()));
+            Request::Metrics { format, answer } => {
+                drop(answer.send(self.metrics(format)));
                 None
             }
             Request::Agent(answer) => {

@@ -14,7 +14,7 @@ use super::Agent;
 use crate::clock;
 use crate::errors::chain;
 use crate::handoff::protocol::{Stats, StatusCounts};
-use crate::metrics::{self, Answered};
+use crate::metrics::{self, Answered, Format};
 use crate::supervisor::usage;
 
 /// CPU time seen at the last look, to tell how much came since.
@@ -85,8 +85,8 @@ impl Agent {
     }
 
     /// The same as text; `None`: it could not be written, which is told.
-    pub(super) fn metrics(&mut self) -> Option<String> {
-        let text = metrics::exposition(self.points());
+    pub(super) fn metrics(&mut self, format: Format) -> Option<String> {
+        let text = metrics::exposition(self.points(), format);
         text.inspect_err(|error| tracing::error!("the metrics could not be written: {error}")).ok()
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::panels::ROWS;
 use super::*;
-use crate::metrics::exposition;
+use crate::metrics::{Format, exposition};
 
 const PLACE: Place<'static> =
     Place { namespace: "groundcrew", environment: "production", region: "eu-west-1" };
@@ -74,7 +74,8 @@ fn what_is_asked_of_prometheus_is_what_a_scrape_has() {
         };
         Point::with(metric, metric.labels.iter().map(|_| "x"), value)
     };
-    let scraped = exposition(ALL.iter().map(|metric| point(metric)).collect()).unwrap();
+    let scraped = ALL.iter().map(|metric| point(metric)).collect();
+    let scraped = exposition(scraped, Format::Text).unwrap();
     let samples: BTreeSet<&str> = (scraped.lines().filter(|line| !line.starts_with('#')))
         .filter_map(|line| line.split([' ', '{']).next())
         .collect();
