@@ -1,6 +1,8 @@
 //! What is measured of this host, for those who scrape it. Only counts and writes: nothing is
 //! decided from a metric.
 
+pub mod cloudwatch;
+pub mod cost;
 mod exposition;
 mod points;
 mod totals;
