@@ -1,6 +1,7 @@
 //! `groundcrew check`: everything that is wrong with a configuration file, at once, and what it
 //! costs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use groundcrew_core::logs::Destination as LogDestination;
@@ -54,7 +55,7 @@ pub(super) async fn run(
 
 /// What the file asks for that is paid for.
 async fn usage(config: &HostConfig, client: &ControlClient) -> Usage {
-    let tiers = config.tiers.as_ref().map_or(config.overrides.len(), |tiers| tiers.len());
+    let tiers = config.tiers.as_ref().map_or(config.overrides.len(), BTreeSet::len);
     let logs = match config.logs.to {
         LogDestination::CloudWatch => logs(client).await,
         LogDestination::Stdout | LogDestination::File(_) | LogDestination::Nowhere => {

@@ -278,7 +278,7 @@ impl Shape {
             }
         };
         let instances = [None, self.instance.as_deref()];
-        let instances = &instances[..1 + usize::from(self.instance.is_some())];
+        let instances = &instances[..=usize::from(self.instance.is_some())];
         let mut all = Vec::with_capacity(sets.len() * instances.len());
         for (set, instance) in sets.iter().flat_map(|set| instances.iter().map(move |i| (set, i))) {
             let first = [(ENVIRONMENT, self.environment.as_str())];

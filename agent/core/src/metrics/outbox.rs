@@ -127,7 +127,7 @@ impl Outbox {
     pub fn restore(&mut self, now: Now, data: Vec<Datum>) {
         for datum in data {
             if !datum.is_valid() {
-                self.drop_one();
+                self.note_dropped(1);
                 continue;
             }
             let age_ms = now.wall.0.saturating_sub(datum.at.0).saturating_sub(MINUTE_MS);
@@ -252,13 +252,12 @@ impl Outbox {
     /// When what is left is due: a minute that has just come waits for its moment.
     fn go_on(&mut self, now: Now) {
         let soon = if self.is_hurried { now.at } else { now.at.plus(self.pause()) };
-        let fresh = |waiting: &Waiting| waiting.since.plus(self.offset);
-        let due = match self.again.is_empty() {
-            true if self.is_hurried => self.queue.front().map(|_| soon),
-            true => self.queue.front().map(|front| fresh(front).max(soon)),
-            false => Some(soon),
+        let front = self.queue.front();
+        self.due = if self.again.is_empty() && !self.is_hurried {
+            front.map(|front| front.since.plus(self.offset).max(soon))
+        } else {
+            (!self.again.is_empty() || front.is_some()).then_some(soon)
         };
-        self.due = due;
     }
 
     fn refused(&mut self, now: Now, mut batch: Vec<Waiting>, reason: String) {
@@ -306,7 +305,7 @@ impl Outbox {
             };
             let Some(gone) = gone else { return };
             self.forget(&[gone]);
-            self.drop_one();
+            self.note_dropped(1);
         }
     }
 
@@ -331,7 +330,7 @@ impl Outbox {
         self.queue = kept.into();
         gone.extend(more);
         self.forget(&gone);
-        gone.iter().for_each(|_| self.drop_one());
+        self.note_dropped(gone.len() as u64);
     }
 
     /// Answers how many bytes went.
@@ -339,10 +338,6 @@ impl Outbox {
         let bytes: u64 = gone.iter().map(|waiting| waiting.datum.bytes()).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
         bytes
-    }
-
-    fn drop_one(&mut self) {
-        self.note_dropped(1);
     }
 
     fn pause(&mut self) -> Duration {

@@ -242,8 +242,12 @@ mod tests {
             for values in &hosts {
                 let mut histogram = Histogram::default();
                 let mut spread = Spread::default();
-                values.iter().for_each(|value| assert!(histogram.record(*value)));
-                histogram.values().for_each(|(value, count)| assert!(spread.add(value, count)));
+                for value in values {
+                    assert!(histogram.record(*value));
+                }
+                for (value, count) in histogram.values() {
+                    assert!(spread.add(value, count));
+                }
                 received.extend(sent(&data(spread)));
             }
             let (exact, found) = (quantile(all, per_mille), quantile(received, per_mille));
@@ -255,7 +259,9 @@ mod tests {
             values in prop::collection::vec(-1e12..1e12_f64, 1..400), per_mille in 0..=1000_u64,
         ) {
             let mut spread = Spread::default();
-            values.iter().for_each(|value| assert!(spread.add(*value, 1)));
+            for value in &values {
+                assert!(spread.add(*value, 1));
+            }
             let received = sent(&data(spread));
             let all = values.iter().map(|value| (*value, 1));
             let (exact, found) = (quantile(all, per_mille), quantile(received.clone(), per_mille));
@@ -291,7 +297,9 @@ mod tests {
     #[test]
     fn bytes_are_those_of_the_request_at_least() {
         let mut spread = Spread::default();
-        (0..10).for_each(|value| assert!(spread.add(f64::from(value), 1)));
+        for value in 0..10 {
+            assert!(spread.add(f64::from(value), 1));
+        }
         let datum = &data(spread)[0];
         // JSON is longer than CBOR in everything but numbers, which are nine bytes each there.
         let keys = "MetricNameDimensionsNameValueTimestampUnitCountValuesCountsenvironmenttesta";

@@ -94,8 +94,8 @@ mod tests {
         let file = KeptFile::new(scratch.join("state/metrics"));
         assert_eq!(file.read().unwrap(), None);
         file.write(Vec::new()).unwrap();
-        file.write(vec![Arc::new(datum()); 3]).unwrap();
-        assert_eq!(file.read().unwrap(), Some(vec![datum(); 3]));
+        file.write(vec![Arc::new(datum()), Arc::new(datum())]).unwrap();
+        assert_eq!(file.read().unwrap(), Some(vec![datum(); 2]));
         file.write(Vec::new()).unwrap();
         assert_eq!(file.read().unwrap(), None);
     }

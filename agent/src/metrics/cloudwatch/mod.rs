@@ -262,9 +262,10 @@ impl Run {
         let is_all = self.outbox.is_empty();
         for (_, answer) in self.waiting.extract_if(.., |(by, _)| is_all || now.at >= *by) {
             let reason = || self.outbox.counts().reason;
-            let outcome = match is_all {
-                true => Ok(()),
-                false => Err(reason().unwrap_or_else(|| "the time was too short".to_owned())),
+            let outcome = if is_all {
+                Ok(())
+            } else {
+                Err(reason().unwrap_or_else(|| "the time was too short".to_owned()))
             };
             // Whoever asked may have given up.
             drop(answer.send(outcome));

@@ -124,7 +124,9 @@ fn a_gauge_is_the_distribution_of_its_samples() {
 fn histograms_are_merged_and_sent_by_each_set_of_dimensions() {
     let of = |release: &str, values: &[f64]| {
         let mut histogram = Histogram::default();
-        values.iter().for_each(|value| assert!(histogram.record(*value)));
+        for value in values {
+            assert!(histogram.record(*value));
+        }
         let value = Value::Histogram(Arc::new(histogram));
         Point::with(&REQUEST_DURATION, ["web", release], value)
     };

@@ -111,10 +111,8 @@ fn one_bad_datum_is_found_and_is_the_only_one_that_goes() {
     let now = at_ms(0);
     outbox.push(now, minute(0, 1000, 1));
     let bad = |request: &[Arc<Datum>]| request.iter().any(|datum| datum.series.name == "m617");
-    let answer = |request: &[Arc<Datum>]| match bad(request) {
-        true => Err((Failure::Refused, "m617 is bad".to_owned())),
-        false => Ok(()),
-    };
+    let refusal = || (Failure::Refused, "m617 is bad".to_owned());
+    let answer = |request: &[Arc<Datum>]| if bad(request) { Err(refusal()) } else { Ok(()) };
     let (requests, _) = send_all(&mut outbox, now, answer);
     let counts = outbox.counts();
     assert_eq!((counts.sent, counts.rejected, counts.dropped), (999, 1, 0));
@@ -317,7 +315,9 @@ impl Life {
     fn push_last(&mut self) {
         let last = self.aggregator.sample(self.now, &self.points());
         let minutes = last.into_iter().chain(self.aggregator.finish()).collect::<Vec<_>>();
-        minutes.into_iter().for_each(|minute| self.push(minute));
+        for minute in minutes {
+            self.push(minute);
+        }
     }
 
     /// The outbox ends here.
