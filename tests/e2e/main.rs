@@ -13,6 +13,7 @@
 
 mod bad_releases;
 mod channel;
+mod cloudwatch;
 mod cutover;
 mod demo;
 mod harness;

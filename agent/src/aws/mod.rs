@@ -18,6 +18,7 @@ use crate::errors::chain;
 use crate::fsx::About;
 
 pub mod autoscaling;
+pub mod cloudwatch;
 pub mod cloudwatch_logs;
 pub mod fleet;
 pub mod imds;

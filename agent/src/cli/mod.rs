@@ -75,7 +75,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     let client = ControlClient::new(cli.socket);
     let mut out = Output::stdout();
     match cli.command {
-        Command::Check(args) => check::run(&args, &mut out),
+        Command::Check(args) => block_on(check::run(&args, &client, &mut out)),
         Command::Doctor(args) => block_on(doctor::run(&args, &client, &mut out)),
         Command::Status(args) => block_on(status::run(&args, &client, &mut out)),
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),

@@ -2,6 +2,8 @@
 //! decided from a metric.
 
 pub mod boards;
+pub mod cloudwatch;
+pub mod cost;
 mod exposition;
 mod points;
 mod totals;

@@ -41,6 +41,7 @@ use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
 use crate::metrics::Totals;
+use crate::metrics::cloudwatch::Sender as MetricsSender;
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -132,6 +133,8 @@ struct Agent {
     lifecycle: Arc<Lifecycle>,
     board: Board,
     totals: Totals,
+    /// `None`: metrics are only there to be scraped.
+    cloudwatch: Option<MetricsSender>,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: numbers::Usages,
@@ -177,6 +180,7 @@ impl Agent {
         let (events, answers) = mpsc::channel(EVENTS_MAX);
         let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
         let logs = Arc::new(pipelines::open_logs(&config, &log_files, &lifecycle, &cancel)?);
+        let cloudwatch = pipelines::open_cloudwatch(&config, &lifecycle, &cancel);
         let (ready, is_ready) = watch::channel(false);
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
@@ -207,6 +211,7 @@ impl Agent {
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             totals: Totals::default(),
+            cloudwatch,
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: numbers::Usages::default(),
@@ -292,8 +297,11 @@ impl Agent {
     }
 
     /// Ends everything of the agent's own. Processes are left as they are.
-    async fn close(self) {
-        let Self { control, channel, supervisor, logs, lifecycle, mut tasks, cancel, .. } = self;
+    async fn close(mut self) {
+        // What happened since the last sample is in nobody else's memory.
+        self.sample();
+        let Self { control, channel, supervisor, logs, lifecycle, cloudwatch, .. } = self;
+        let (mut tasks, cancel) = (self.tasks, self.cancel);
         cancel.cancel();
         let all = async {
             control.shutdown().await;
@@ -305,6 +313,9 @@ impl Agent {
             }
             if let Some(lifecycle) = Arc::into_inner(lifecycle) {
                 lifecycle.shutdown().await;
+            }
+            if let Some(cloudwatch) = cloudwatch {
+                cloudwatch.ended().await;
             }
         };
         if tokio::time::timeout(SHUTDOWN_WITHIN, all).await.is_err() {

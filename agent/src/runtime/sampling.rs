@@ -1,8 +1,12 @@
 //! Measures everything a few times a minute, for those who want to see how it changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use groundcrew_core::metrics::Point;
+
 use super::Agent;
+use crate::clock;
 
 /// How often everything is measured. Six looks a minute find a peak of ten seconds, and cost a
 /// thousandth of a core.
@@ -11,7 +15,10 @@ pub(super) const EVERY: Duration = Duration::from_secs(10);
 impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
-        let points = self.points();
+        let points: Arc<[Point]> = self.points().into();
         tracing::trace!("{} points", points.len());
+        if let Some(cloudwatch) = &self.cloudwatch {
+            cloudwatch.sample(clock::now(), points);
+        }
     }
 }

@@ -193,8 +193,9 @@ impl<'a> Agent<'a> {
         set(&mut config, "run_dir", directory("run").into());
         set(&mut config, "poll.interval", "1s".into());
         set(&mut config, "http.listen", format!("127.0.0.1:{}", super::free_port()).into());
-        // Most tests have nobody to take logs, and no credentials to look for.
+        // Most tests have nobody to take logs and metrics, and no credentials to look for.
         set(&mut config, "logs.to.kind", "none".into());
+        set(&mut config, "metrics.to.kind", "none".into());
         for (key, value) in more {
             set(&mut config, key, value.clone());
         }

@@ -4,8 +4,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub mod catalog;
 pub mod histogram;
+pub mod minute;
+pub mod outbox;
+pub mod series;
+pub mod settings;
 
 use histogram::Histogram;
 
@@ -21,7 +27,8 @@ pub enum Kind {
 }
 
 /// What a value counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Seconds, also parts of them.
     Seconds,

@@ -2,6 +2,7 @@
 //! counted from the document's own `now`.
 
 pub mod audit;
+pub mod cost;
 pub mod doctor;
 mod human;
 pub mod metrics;
