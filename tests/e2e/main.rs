@@ -25,3 +25,4 @@ mod supervision;
 mod supervisor;
 mod survival;
 mod tidy;
+mod traces;

@@ -172,7 +172,7 @@ where
     }
 }
 
-fn call_error<E>(action: &str, error: &SdkError<E>) -> LogsCallError
+pub(super) fn call_error<E>(action: &str, error: &SdkError<E>) -> LogsCallError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -211,6 +211,7 @@ where
 fn classify(status: u16, code: &str) -> Failure {
     match code {
         "ThrottlingException"
+        | "ThrottledException"
         | "Throttling"
         | "LimitExceededException"
         | "RequestLimitExceeded"
@@ -229,9 +230,10 @@ fn classify(status: u16, code: &str) -> Failure {
         | "IncompleteSignature"
         | "OptInRequired" => Failure::Credentials,
         "AccessDenied" | "AccessDeniedException" => Failure::Denied,
-        "InvalidParameterException" | "SerializationException" | "ValidationException" => {
-            Failure::Refused
-        }
+        "InvalidParameterException"
+        | "InvalidRequestException"
+        | "SerializationException"
+        | "ValidationException" => Failure::Refused,
         _ => match status {
             429 => Failure::Throttled,
             401 => Failure::Credentials,

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::{HostConfig, ParsedRelease, host, release};
 
 mod logs;
+mod traces;
 
 const HOST: &str = r#"
 environment = "production"
@@ -38,6 +39,8 @@ multiline = '^\d'
 units = ["sshd.service"]
 [logs.redact]
 patterns = ['token=\w+']
+[traces]
+sample = "5%"
 "#;
 
 const RELEASE: &str = r#"

@@ -13,6 +13,7 @@ mod reload;
 mod sampling;
 mod signals;
 mod tell;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use crate::releases::source::Source;
 use crate::releases::store::Store;
 use crate::supervisor::image::Image;
 use crate::supervisor::{Supervisor, SupervisorEvent};
+use crate::traces::Traces;
 use crate::{clock, handoff, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
@@ -129,6 +131,8 @@ struct Agent {
     preload: Utf8PathBuf,
     logs: Arc<Logs>,
     log_files: LogFiles,
+    /// `None`: nothing is traced.
+    traces: Option<Traces>,
     lifecycle: Arc<Lifecycle>,
     board: Board,
     totals: Totals,
@@ -177,6 +181,7 @@ impl Agent {
         let (events, answers) = mpsc::channel(EVENTS_MAX);
         let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
         let logs = Arc::new(pipelines::open_logs(&config, &log_files, &lifecycle, &cancel)?);
+        let traces = traces::open(&config.traces, &cancel);
         let (ready, is_ready) = watch::channel(false);
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
@@ -204,6 +209,7 @@ impl Agent {
             preload,
             logs,
             log_files,
+            traces,
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             totals: Totals::default(),
@@ -293,13 +299,17 @@ impl Agent {
 
     /// Ends everything of the agent's own. Processes are left as they are.
     async fn close(self) {
-        let Self { control, channel, supervisor, logs, lifecycle, mut tasks, cancel, .. } = self;
+        let Self { control, channel, supervisor, logs, traces, lifecycle, .. } = self;
+        let Self { mut tasks, cancel, .. } = self;
         cancel.cancel();
         let all = async {
             control.shutdown().await;
             channel.shutdown().await;
             supervisor.shutdown().await;
             while tasks.join_next().await.is_some() {}
+            if let Some(traces) = traces {
+                traces.shutdown().await;
+            }
             if let Some(logs) = Arc::into_inner(logs) {
                 logs.shutdown().await;
             }

@@ -17,6 +17,7 @@ use crate::fsx;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{Host, LogError, LogFiles, Logs};
 use crate::releases::source::{Key, Source};
+use crate::traces::Traces;
 
 /// Words in the name of a variable that say that its value is a secret.
 const SECRET_WORDS: [&str; 9] =
@@ -102,9 +103,14 @@ impl Agent {
 
     /// How the pipelines are.
     pub(super) fn pipelines(&self) -> Vec<PipelineStatus> {
-        let Some(shipped) = self.logs.shipped() else { return Vec::new() };
+        let traces = self.traces.as_ref().map(Traces::status);
+        self.log_pipeline().into_iter().chain(traces).collect()
+    }
+
+    fn log_pipeline(&self) -> Option<PipelineStatus> {
+        let shipped = self.logs.shipped()?;
         let now = clock::at();
-        let status = PipelineStatus {
+        Some(PipelineStatus {
             name: "logs".to_owned(),
             sent_per_second: shipped.rate(now, RATE_FOR),
             sent: shipped.sent_events,
@@ -114,8 +120,7 @@ impl Agent {
             dropped: shipped.dropped + self.logs.usage().lines_lost,
             rejected: shipped.rejected,
             reason: shipped.reason,
-        };
-        vec![status]
+        })
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Label {
     Stage,
     /// A backup's name.
     Backup,
+    /// Which kind of garbage collection.
+    GcType,
 }
 
 impl Label {
@@ -85,6 +87,7 @@ impl Label {
             Self::Reason => "reason",
             Self::Stage => "stage",
             Self::Backup => "backup",
+            Self::GcType => "v8js_gc_type",
         }
     }
 }
