@@ -1,8 +1,8 @@
 //! groundcrew: one agent for a Node product on EC2.
 //!
 //! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
-//! (supervisor, handoff, releases, logs, metrics, lifecycle) never import each other; runtime
-//! introduces them. Everything may import `groundcrew_core`, which decides; this package does. See
+//! (supervisor, handoff, releases, logs, metrics, traces, lifecycle) never import each other;
+//! runtime introduces them. Everything may import `groundcrew_core`, which decides; this package does. See
 //! ARCHITECTURE.md.
 
 use std::process::ExitCode;
@@ -29,6 +29,7 @@ pub mod source_url;
 pub mod supervisor;
 pub mod systemd;
 pub mod telemetry;
+pub mod traces;
 
 /// The binary. Starting a tier's process comes before everything else: it is the same binary under
 /// a hidden subcommand, and each millisecond spent here is one longer without that process.

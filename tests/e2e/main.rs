@@ -26,3 +26,4 @@ mod supervision;
 mod supervisor;
 mod survival;
 mod tidy;
+mod traces;

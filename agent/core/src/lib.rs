@@ -22,4 +22,5 @@ pub mod spec;
 pub mod status;
 pub mod tier;
 pub mod time;
+pub mod traces;
 pub mod types;

@@ -211,6 +211,7 @@ where
 fn classify(status: u16, code: &str) -> Failure {
     match code {
         "ThrottlingException"
+        | "ThrottledException"
         | "Throttling"
         | "LimitExceededException"
         | "RequestLimitExceeded"
@@ -236,6 +237,7 @@ fn classify(status: u16, code: &str) -> Failure {
         | "InvalidParameterCombinationException"
         | "MissingParameter"
         | "MissingRequiredParameterException"
+        | "InvalidRequestException"
         | "SerializationException"
         | "ValidationException"
         | "ValidationError" => Failure::Refused,

@@ -16,7 +16,7 @@ use groundcrew_core::types::{Environment, TierName};
 use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{LifecycleConfig, SourceUrl, lifecycle, logs, metrics, units};
+use super::{LifecycleConfig, SourceUrl, TracesConfig, lifecycle, logs, metrics, traces, units};
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
 const TOP: &[&str] = &[
@@ -31,6 +31,7 @@ const TOP: &[&str] = &[
     "lifecycle",
     "logs",
     "metrics",
+    "traces",
     "tier",
 ];
 const POLL: &[&str] = &["interval"];
@@ -92,6 +93,8 @@ pub struct HostConfig {
     pub logs: LogSettings,
     /// What is sent of the metrics, and where to.
     pub metrics: MetricsSettings,
+    /// Which requests X-Ray is told about.
+    pub traces: TracesConfig,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -126,6 +129,7 @@ impl fmt::Debug for HostConfig {
             .field("lifecycle", &self.lifecycle)
             .field("logs", &self.logs)
             .field("metrics", &self.metrics)
+            .field("traces", &self.traces)
             .field("overrides", &overrides)
             .finish()
     }
@@ -138,7 +142,7 @@ pub fn parse(file: &str, text: &str) -> Result<HostConfig, Problems> {
 
 /// Every key of the file, with its path: `environment`, `poll.interval`, `tier.NAME.port`.
 pub fn keys() -> impl Iterator<Item = String> {
-    let tables = ["poll", "releases", "http", "lifecycle", "logs", "metrics", "tier"];
+    let tables = ["poll", "releases", "http", "lifecycle", "logs", "metrics", "traces", "tier"];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
         .chain(fields::below("poll", POLL))
         .chain(fields::below("releases", RELEASES))
@@ -146,6 +150,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         .chain(fields::below("lifecycle", lifecycle::KEYS))
         .chain(logs::keys())
         .chain(metrics::keys())
+        .chain(fields::below("traces", traces::KEYS))
         .chain(fields::below("tier.NAME", TIER))
 }
 
@@ -177,6 +182,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
     let logs = top.or("logs", LogSettings::default(), logs::logs);
     let metrics = top.or("metrics", MetricsSettings::default(), metrics::metrics);
+    let traces = top.or("traces", TracesConfig::default(), traces::traces);
     let overrides = fields::tiers(top, TIER, tier);
     let config = HostConfig {
         environment: environment?,
@@ -190,6 +196,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         lifecycle: lifecycle?.unwrap_or_default(),
         logs: logs?,
         metrics: metrics?,
+        traces: traces?,
         overrides: overrides?,
     };
     let together =

@@ -14,6 +14,7 @@ mod reader;
 pub mod release;
 #[cfg(test)]
 mod tests;
+mod traces;
 pub mod units;
 
 pub use crate::source_url::{SourceUrl, SourceUrlError};
@@ -21,6 +22,7 @@ pub use host::{HostConfig, ReleasesConfig};
 pub use lifecycle::LifecycleConfig;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use release::ParsedRelease;
+pub use traces::TracesConfig;
 
 /// Bytes of a configuration file: far more than a person writes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;

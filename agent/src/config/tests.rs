@@ -9,6 +9,7 @@ use super::{HostConfig, ParsedRelease, host, release};
 
 mod logs;
 mod metrics;
+mod traces;
 
 const HOST: &str = r#"
 environment = "production"
@@ -39,6 +40,8 @@ multiline = '^\d'
 units = ["sshd.service"]
 [logs.redact]
 patterns = ['token=\w+']
+[traces]
+sample = "5%"
 "#;
 
 const RELEASE: &str = r#"

@@ -5,9 +5,11 @@ pub mod boards;
 pub mod cloudwatch;
 pub mod cost;
 mod exposition;
+mod node;
 mod points;
 mod totals;
 
 pub use exposition::{Format, exposition};
+pub use node::{NodeNumbers, of_collections, of_node};
 pub use points::{of_requests, of_status};
 pub use totals::{Answered, Totals};

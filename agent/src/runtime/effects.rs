@@ -13,7 +13,7 @@ use groundcrew_core::time::ms;
 use groundcrew_core::types::{Desired, Digest, Pid, ProcessId, ReleaseRef, Run, Target};
 use tokio::sync::watch;
 
-use super::{Agent, Fetching, Known};
+use super::{Agent, Fetching, Known, traces};
 use crate::config;
 use crate::errors::chain;
 use crate::handoff::preload;
@@ -162,6 +162,7 @@ impl Agent {
             plan.spec.handoff,
             plan.spec.crash,
             plan.spec.env.get("NODE_OPTIONS").map(String::as_str),
+            traces::tracing(&self.config.traces),
         );
         let known = Known { run, plan: plan.clone(), release: release.version.clone() };
         self.known.insert(id.clone(), known);

@@ -125,8 +125,12 @@ impl Agent {
             FromProcess::Drained { cut, .. } => {
                 News::Drained { cut: u32::try_from(cut).unwrap_or(u32::MAX) }
             }
-            FromProcess::Crash { message } => News::Crashing(message),
+            FromProcess::Crash { message, .. } => News::Crashing(message),
             FromProcess::Stats(stats) => self.count(&id, run, stats)?,
+            FromProcess::Traces(notes) => {
+                self.trace(&id, run, &notes);
+                return None;
+            }
             FromProcess::Unknown => return None,
         };
         Some(Event::Process { id, run, news })
@@ -139,6 +143,11 @@ impl Agent {
         let before = self.board.latest(id).map_or(0, |latest| latest.in_flight);
         if let Some(known) = self.known.get(id).filter(|known| known.run == run) {
             self.totals.count(&id.tier, &known.release, &answered(&stats));
+            for (kind, times) in &stats.gc {
+                if let Some(kind) = kind.name() {
+                    self.totals.count_collections(&id.tier, kind, times);
+                }
+            }
         }
         self.board.record(id, run, clock::at(), stats);
         self.balance(&id.tier.clone(), id.generation);

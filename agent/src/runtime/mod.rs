@@ -13,6 +13,7 @@ mod reload;
 mod sampling;
 mod signals;
 mod tell;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use crate::releases::source::Source;
 use crate::releases::store::Store;
 use crate::supervisor::image::Image;
 use crate::supervisor::{Supervisor, SupervisorEvent};
+use crate::traces::Traces;
 use crate::{clock, handoff, random, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
@@ -130,6 +132,8 @@ struct Agent {
     preload: Utf8PathBuf,
     logs: Arc<Logs>,
     log_files: LogFiles,
+    /// `None`: nothing is traced.
+    traces: Option<Traces>,
     lifecycle: Arc<Lifecycle>,
     board: Board,
     totals: Totals,
@@ -181,6 +185,7 @@ impl Agent {
         let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
         let logs = Arc::new(pipelines::open_logs(&config, &log_files, &lifecycle, &cancel)?);
         let cloudwatch = pipelines::open_cloudwatch(&config, &lifecycle, &cancel);
+        let traces = traces::open(&config.traces, &cancel);
         let (ready, is_ready) = watch::channel(false);
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
@@ -208,6 +213,7 @@ impl Agent {
             preload,
             logs,
             log_files,
+            traces,
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             totals: Totals::default(),
@@ -300,7 +306,7 @@ impl Agent {
     async fn close(mut self) {
         // What happened since the last sample is in nobody else's memory.
         self.sample();
-        let Self { control, channel, supervisor, logs, lifecycle, cloudwatch, .. } = self;
+        let Self { control, channel, supervisor, logs, traces, lifecycle, cloudwatch, .. } = self;
         let (mut tasks, cancel) = (self.tasks, self.cancel);
         cancel.cancel();
         let all = async {
@@ -308,6 +314,9 @@ impl Agent {
             channel.shutdown().await;
             supervisor.shutdown().await;
             while tasks.join_next().await.is_some() {}
+            if let Some(traces) = traces {
+                traces.shutdown().await;
+            }
             if let Some(logs) = Arc::into_inner(logs) {
                 logs.shutdown().await;
             }

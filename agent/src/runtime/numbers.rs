@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use groundcrew_core::metrics::Point;
 use groundcrew_core::status::{
@@ -14,7 +15,7 @@ use super::Agent;
 use crate::clock;
 use crate::errors::chain;
 use crate::handoff::protocol::{Stats, StatusCounts};
-use crate::metrics::{self, Answered, Format};
+use crate::metrics::{self, Answered, Format, NodeNumbers};
 use crate::supervisor::usage;
 
 /// CPU time seen at the last look, to tell how much came since.
@@ -51,7 +52,7 @@ pub(super) fn answered(stats: &Stats) -> Answered {
         stats.status;
     Answered {
         by_class: [informational, success, redirect, client_error, server_error],
-        latency: Arc::new(stats.latency.histogram()),
+        latency: Arc::new(stats.latency.clone()),
     }
 }
 
@@ -81,6 +82,25 @@ impl Agent {
         let (status, ready) = (self.status(), self.controller.is_ready());
         let mut points = metrics::of_status(&status, ready);
         points.extend(metrics::of_requests(&self.totals));
+        points.extend(self.node_points(&status));
+        points
+    }
+
+    /// What the Node of each process says of itself.
+    fn node_points(&self, status: &StatusDocument) -> Vec<Point> {
+        let mut points = metrics::of_collections(&self.totals);
+        for tier in &status.tiers {
+            for process in &tier.processes {
+                let Some(stats) = self.board.latest(&process.id) else { continue };
+                let numbers = NodeNumbers {
+                    heap_total_bytes: stats.heap_total_bytes,
+                    heap_limit_bytes: stats.heap_limit_bytes,
+                    external_bytes: stats.external_bytes,
+                    utilization_ppm: stats.utilization_ppm,
+                };
+                points.extend(metrics::of_node(tier.name.as_str(), &process.id, numbers));
+            }
+        }
         points
     }
 
@@ -105,7 +125,9 @@ impl Agent {
             tier.requests_per_second = summary.per_second().round() as u64;
         }
         tier.p99_us =
-            summary.sums.latency.p99().and_then(|p99| u64::try_from(p99.as_micros()).ok());
+            summary.sums.latency.quantile(990).map(|p99| {
+                u64::try_from(Duration::from_secs_f64(p99).as_micros()).unwrap_or(u64::MAX)
+            });
         tier.errors_per_minute = summary.sums.status.server_error;
         for process in &mut tier.processes {
             if let Some(stats) = self.board.latest(&process.id) {

@@ -20,6 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::logs::{Host, LogError, LogFiles, Logs};
 use crate::metrics::cloudwatch::{Sender as MetricsSender, Settings as MetricsSettings};
 use crate::releases::source::{Key, Source};
+use crate::traces::Traces;
 
 /// Words in the name of a variable that say that its value is a secret.
 const SECRET_WORDS: [&str; 9] =
@@ -150,7 +151,8 @@ impl Agent {
 
     /// How the pipelines are.
     pub(super) fn pipelines(&self) -> Vec<PipelineStatus> {
-        self.logs_status().into_iter().chain(self.metrics_status()).collect()
+        let traces = self.traces.as_ref().map(Traces::status);
+        self.logs_status().into_iter().chain(self.metrics_status()).chain(traces).collect()
     }
 
     fn metrics_status(&self) -> Option<PipelineStatus> {

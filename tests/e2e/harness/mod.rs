@@ -16,6 +16,7 @@ pub mod load;
 pub mod log_endpoint;
 pub mod reaper;
 pub mod web_socket;
+pub mod xray_endpoint;
 
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, TcpListener};

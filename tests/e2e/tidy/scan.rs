@@ -170,6 +170,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("releases", &[LEAVES, &["aws"]]),
     ("logs", &[LEAVES, &["aws"]]),
     ("metrics", &[LEAVES, &["aws"]]),
+    ("traces", &[LEAVES, &["aws"]]),
     ("lifecycle", &[LEAVES, &["aws"]]),
     ("backups", &[LEAVES, &["aws"]]),
     // Log lines go from their files to the command line without a detour through the runtime.
@@ -199,6 +200,7 @@ const FEATURES: &[&str] = &[
     "releases",
     "logs",
     "metrics",
+    "traces",
     "lifecycle",
     "backups",
     "control",

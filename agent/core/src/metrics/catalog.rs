@@ -65,6 +65,19 @@ metrics! {
     PROCESS_RESTARTS = Gauge "groundcrew.process.restarts" Count [Tier, Process] cloudwatch []
         "Restarts of the process.";
 
+    // What the Node of each process says of itself.
+    EVENTLOOP_UTILIZATION = Gauge "nodejs.eventloop.utilization" Ratio [Tier, Process]
+        cloudwatch [[Tier]]
+        "Share of the time that the event loop was not waiting.";
+    HEAP_TOTAL = Gauge "v8js.memory.heap.total" Bytes [Tier, Process] cloudwatch []
+        "Heap that V8 has taken.";
+    HEAP_LIMIT = Gauge "v8js.memory.heap.limit" Bytes [Tier, Process] cloudwatch []
+        "Heap that V8 may take.";
+    MEMORY_EXTERNAL = Gauge "v8js.memory.external" Bytes [Tier, Process] cloudwatch []
+        "Memory beside the heap that objects in it hold, buffers included.";
+    GC_DURATION = Histogram "v8js.gc.duration" Seconds [Tier, GcType] cloudwatch [[Tier]]
+        "How long garbage collections took.";
+
     // Ways out of the host.
     PIPELINE_SENT = Counter "groundcrew.pipeline.sent" Count [Pipeline] cloudwatch [[Pipeline]]
         "Events that were accepted.";

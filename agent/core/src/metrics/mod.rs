@@ -71,6 +71,8 @@ pub enum Label {
     Stage,
     /// A backup's name.
     Backup,
+    /// Which kind of garbage collection.
+    GcType,
 }
 
 impl Label {
@@ -92,6 +94,7 @@ impl Label {
             Self::Reason => "reason",
             Self::Stage => "stage",
             Self::Backup => "backup",
+            Self::GcType => "v8js_gc_type",
         }
     }
 }
