@@ -2,9 +2,11 @@
 //! decided from a metric.
 
 mod exposition;
+pub mod history;
 mod points;
 mod totals;
 
 pub use exposition::{Format, exposition};
+pub use history::History;
 pub use points::{of_requests, of_status};
 pub use totals::{Answered, Totals};

@@ -40,7 +40,7 @@ use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
-use crate::metrics::Totals;
+use crate::metrics::{History, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -132,6 +132,7 @@ struct Agent {
     lifecycle: Arc<Lifecycle>,
     board: Board,
     totals: Totals,
+    history: History,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: numbers::Usages,
@@ -181,7 +182,7 @@ impl Agent {
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
             socket,
-            http: config.http_listen,
+            http: config.http,
             ready: is_ready,
             logs: Arc::clone(&logs),
         };
@@ -207,6 +208,7 @@ impl Agent {
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             totals: Totals::default(),
+            history: History::new(clock::at()),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: numbers::Usages::default(),
@@ -273,8 +275,8 @@ impl Agent {
         for effect in effects {
             self.carry_out(effect).await;
         }
-        if changed && self.systemd_listens {
-            self.tell_systemd();
+        if changed {
+            self.show_status();
         }
         self.ready.send_if_modified(|ready| {
             let now_ready = self.controller.is_ready();
@@ -282,9 +284,16 @@ impl Agent {
         });
     }
 
-    /// The line that `systemctl status` shows.
-    fn tell_systemd(&mut self) {
-        let line = self.controller.status(clock::now(), self.facts()).line();
+    /// What those see who look all the time: the line that `systemctl status` shows, and the story
+    /// of the last hour.
+    fn show_status(&mut self) {
+        let now = clock::now();
+        let status = self.controller.status(now, self.facts());
+        self.history.note(now, &status);
+        if !self.systemd_listens {
+            return;
+        }
+        let line = status.line();
         if line != self.status_line {
             systemd::status(&line);
             self.status_line = line;

@@ -1,17 +1,13 @@
 //! Measures everything a few times a minute, for those who want to see how it changes.
 
-use std::time::Duration;
-
 use super::Agent;
-
-/// How often everything is measured. Six looks a minute find a peak of ten seconds, and cost a
-/// thousandth of a core.
-pub(super) const EVERY: Duration = Duration::from_secs(10);
+use crate::clock;
+pub(super) use crate::metrics::history::EVERY;
 
 impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
         let points = self.points();
-        tracing::trace!("{} points", points.len());
+        self.history.measure(clock::at(), &points);
     }
 }
