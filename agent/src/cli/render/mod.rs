@@ -3,7 +3,7 @@
 
 pub mod audit;
 pub mod doctor;
-mod human;
+pub(super) mod human;
 mod pipelines;
 pub mod releases;
 pub mod status;
