@@ -7,12 +7,17 @@
 use serde::{Deserialize, Serialize};
 
 mod audit;
+mod history;
 mod lifecycle;
 mod line;
 mod pipelines;
 mod releases;
 
 pub use audit::{AuditDocument, Count, SourceAudit};
+pub use history::{
+    Column, HistoryDocument, HostColumns, Mark, MarkKind, RolloutOutcome, TierColumns, Timeline,
+    TimelineEnd, TimelineStage,
+};
 pub use lifecycle::{DrainStatus, HookStatus, LifecycleStatus, NoticeStatus};
 pub use pipelines::{PipelineStatus, STUCK_AFTER};
 pub use releases::{ReleaseEntry, ReleaseRole, ReleasesDocument};

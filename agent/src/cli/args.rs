@@ -66,6 +66,13 @@ Example:
     Doctor(DoctorArgs),
     /// Is it all right? What runs, what should run, what happened.
     Status(StatusArgs),
+    /// The last hour and what runs now, in a terminal, until q is pressed.
+    #[command(after_help = "\
+Keys: q quits, p pauses, tab and the arrows choose by what processes are sorted, r reverses.
+
+Example:
+  groundcrew top")]
+    Top,
     /// The releases on this host, or one of them in detail.
     Releases(ReleasesArgs),
     /// What the application printed, across restarts and releases.

@@ -22,6 +22,7 @@ mod rollback;
 mod since;
 mod status;
 mod terminal;
+mod top;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Check(args) => block_on(check::run(&args, &client, &mut out)),
         Command::Doctor(args) => block_on(doctor::run(&args, &client, &mut out)),
+        Command::Top => block_on(top::run(&client, &mut out)),
         Command::Status(args) => block_on(status::run(&args, &client, &mut out)),
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
@@ -16,7 +15,10 @@ use groundcrew_core::types::{Environment, TierName};
 use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{LifecycleConfig, SourceUrl, TracesConfig, lifecycle, logs, metrics, traces, units};
+use super::{
+    HttpConfig, LifecycleConfig, SourceUrl, TracesConfig, http, lifecycle, logs, metrics, traces,
+    units,
+};
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
 const TOP: &[&str] = &[
@@ -36,7 +38,6 @@ const TOP: &[&str] = &[
 ];
 const POLL: &[&str] = &["interval"];
 const RELEASES: &[&str] = &["keep", "disk_max"];
-const HTTP: &[&str] = &["listen"];
 const TIER: &[&str] = &["port", "processes", "user", "memory_max", "pids_max", "cpu_max", "env"];
 
 /// Where the ledger, the releases and the logs are, unless the file says otherwise.
@@ -85,8 +86,8 @@ pub struct HostConfig {
     pub poll_interval: Duration,
     /// What is kept on disk.
     pub releases: ReleasesConfig,
-    /// Where `/ready` answers; `None`: nowhere.
-    pub http_listen: Option<SocketAddr>,
+    /// Where `/ready`, `/metrics` and the status page answer.
+    pub http: HttpConfig,
     /// The host's place in its Auto Scaling group.
     pub lifecycle: LifecycleConfig,
     /// What is shipped of the logs, and where to.
@@ -125,7 +126,7 @@ impl fmt::Debug for HostConfig {
             .field("run_dir", &self.run_dir)
             .field("poll_interval", &self.poll_interval)
             .field("releases", &self.releases)
-            .field("http_listen", &self.http_listen)
+            .field("http", &self.http)
             .field("lifecycle", &self.lifecycle)
             .field("logs", &self.logs)
             .field("metrics", &self.metrics)
@@ -146,7 +147,7 @@ pub fn keys() -> impl Iterator<Item = String> {
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
         .chain(fields::below("poll", POLL))
         .chain(fields::below("releases", RELEASES))
-        .chain(fields::below("http", HTTP))
+        .chain(fields::below("http", http::KEYS))
         .chain(fields::below("lifecycle", lifecycle::KEYS))
         .chain(logs::keys())
         .chain(metrics::keys())
@@ -171,20 +172,13 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
             .or("interval", POLL_INTERVAL, |node| fields::duration(node, allowed.clone()))
     });
     let releases = top.optional("releases", releases);
-    let http = top.optional("http", |node| {
-        node.section(HTTP)?.optional("listen", |node| {
-            let wanted = "an address and a port, such as \"127.0.0.1:9180\"";
-            node.parse(wanted, |text| {
-                (text.parse::<SocketAddr>()).map_err(|_| format!("{} is not {wanted}", shown(text)))
-            })
-        })
-    });
+    let http = top.or("http", HttpConfig::default(), http::http);
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
     let logs = top.or("logs", LogSettings::default(), logs::logs);
     let metrics = top.or("metrics", MetricsSettings::default(), metrics::metrics);
     let traces = top.or("traces", TracesConfig::default(), traces::traces);
     let overrides = fields::tiers(top, TIER, tier);
-    let config = HostConfig {
+    let mut config = HostConfig {
         environment: environment?,
         source: source?,
         tiers: tiers?,
@@ -192,13 +186,17 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         run_dir: run_dir?,
         poll_interval: poll?.unwrap_or(POLL_INTERVAL),
         releases: releases?.unwrap_or(ReleasesConfig { keep: KEEP, disk_max: DISK_MAX }),
-        http_listen: http?.flatten(),
+        http: http?,
         lifecycle: lifecycle?.unwrap_or_default(),
         logs: logs?,
         metrics: metrics?,
         traces: traces?,
         overrides: overrides?,
     };
+    if !config.http.asked_for && uses_port(&config, http::LISTEN.port()) {
+        // Where nobody asked for the address, a tier has it.
+        config.http.listen = None;
+    }
     let together =
         [check_directories(top, &config), check_tiers(top, &config), check_ports(top, &config)];
     together.into_iter().collect::<Read<()>>()?;
@@ -331,11 +329,15 @@ fn check_tiers(top: &Section<'_, '_>, config: &HostConfig) -> Read<()> {
     refused.map_or(Ok(()), Err)
 }
 
+fn uses_port(config: &HostConfig, port: u16) -> bool {
+    config.overrides.values().any(|over| over.port == Some(port))
+}
+
 fn check_ports(top: &Section<'_, '_>, config: &HostConfig) -> Read<()> {
     let ports =
         || config.overrides.iter().filter_map(|(tier, over)| Some((tier.clone(), over.port?)));
     fields::distinct_ports(top, ports())?;
-    let listen = config.http_listen.map(|address| address.port());
+    let listen = config.http.listen.map(|address| address.port());
     match ports().find(|(_, port)| Some(*port) == listen) {
         Some((tier, port)) => {
             let message = format!("port {port} is that of tier {tier} too");

@@ -6,6 +6,7 @@
 pub mod fields;
 pub mod host;
 pub mod host_check;
+pub mod http;
 pub mod lifecycle;
 mod logs;
 mod metrics;
@@ -19,6 +20,7 @@ pub mod units;
 
 pub use crate::source_url::{SourceUrl, SourceUrlError};
 pub use host::{HostConfig, ReleasesConfig};
+pub use http::{HttpConfig, PageAccess};
 pub use lifecycle::LifecycleConfig;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use release::ParsedRelease;

@@ -22,7 +22,7 @@ const REASON_BYTES_MAX: usize = 1000;
 /// How often a watched status is looked at: as often as a person sees.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// `GET /ready` for load balancers and `GET /metrics` for scrapers; nothing else is public.
+/// `GET /ready` for load balancers and `GET /metrics` for scrapers.
 pub async fn public(
     request: &hyper::Request<Incoming>,
     ready: bool,
@@ -36,7 +36,10 @@ pub async fn public(
         (&Method::GET | &Method::HEAD, "/ready") => {
             answer::whole(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n")
         }
-        _ => answer::refusal(StatusCode::NOT_FOUND, "there are only GET /ready and GET /metrics"),
+        _ => {
+            let why = "there are only GET /ready, GET /metrics and the status page";
+            answer::refusal(StatusCode::NOT_FOUND, why)
+        }
     }
 }
 
@@ -95,6 +98,7 @@ impl Desk {
             (&Method::POST, "/v1/standby") => self.order(Request::Standby).await,
             (&Method::POST, "/v1/reload") => self.reload().await,
             (&Method::GET, "/v1/agent") => self.agent().await,
+            (&Method::GET, "/v1/history") => self.history(&query).await,
             (&Method::GET, "/ready" | "/metrics") => {
                 let ready = *self.ready.borrow();
                 return public(request, ready, &self.requests).await;
@@ -133,6 +137,13 @@ impl Desk {
         let (sender, receiver) = oneshot::channel();
         let agent = self.ask(Request::Agent(sender), receiver).await?;
         Ok(answer::json(StatusCode::OK, &agent))
+    }
+
+    async fn history(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let after = query.parse("after")?.unwrap_or(0);
+        let (sender, receiver) = oneshot::channel();
+        let history = self.ask(Request::History { after, answer: sender }, receiver).await?;
+        Ok(answer::json(StatusCode::OK, &history))
     }
 
     async fn restart(&self, query: &Query<'_>) -> Result<Answer, Refused> {

@@ -209,6 +209,10 @@ impl Agent {
                 drop(answer.send(self.metrics(format)));
                 None
             }
+            Request::History { after, answer } => {
+                drop(answer.send(self.history.document(clock::now(), after)));
+                None
+            }
             Request::Agent(answer) => {
                 drop(answer.send(self.reload.document(self.controller.is_ready())));
                 None

@@ -41,8 +41,8 @@ use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
-use crate::metrics::Totals;
 use crate::metrics::cloudwatch::Sender as MetricsSender;
+use crate::metrics::{History, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -139,6 +139,7 @@ struct Agent {
     totals: Totals,
     /// `None`: metrics are only there to be scraped.
     cloudwatch: Option<MetricsSender>,
+    history: History,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: numbers::Usages,
@@ -190,7 +191,7 @@ impl Agent {
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
             socket,
-            http: config.http_listen,
+            http: config.http,
             ready: is_ready,
             logs: Arc::clone(&logs),
         };
@@ -218,6 +219,7 @@ impl Agent {
             board: Board::default(),
             totals: Totals::default(),
             cloudwatch,
+            history: History::new(clock::at()),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: numbers::Usages::default(),
@@ -284,8 +286,8 @@ impl Agent {
         for effect in effects {
             self.carry_out(effect).await;
         }
-        if changed && self.systemd_listens {
-            self.tell_systemd();
+        if changed {
+            self.show_status();
         }
         self.ready.send_if_modified(|ready| {
             let now_ready = self.controller.is_ready();
@@ -293,9 +295,16 @@ impl Agent {
         });
     }
 
-    /// The line that `systemctl status` shows.
-    fn tell_systemd(&mut self) {
-        let line = self.controller.status(clock::now(), self.facts()).line();
+    /// What those see who look all the time: the line that `systemctl status` shows, and the story
+    /// of the last hour.
+    fn show_status(&mut self) {
+        let now = clock::now();
+        let status = self.controller.status(now, self.facts());
+        self.history.note(now, &status);
+        if !self.systemd_listens {
+            return;
+        }
+        let line = status.line();
         if line != self.status_line {
             systemd::status(&line);
             self.status_line = line;

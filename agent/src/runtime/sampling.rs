@@ -1,22 +1,18 @@
 //! Measures everything a few times a minute, for those who want to see how it changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use groundcrew_core::metrics::Point;
 
 use super::Agent;
 use crate::clock;
-
-/// How often everything is measured. Six looks a minute find a peak of ten seconds, and cost a
-/// thousandth of a core.
-pub(super) const EVERY: Duration = Duration::from_secs(10);
+pub(super) use crate::metrics::history::EVERY;
 
 impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
         let points: Arc<[Point]> = self.points().into();
-        tracing::trace!("{} points", points.len());
+        self.history.measure(clock::at(), &points);
         if let Some(cloudwatch) = &self.cloudwatch {
             cloudwatch.sample(clock::now(), points);
         }

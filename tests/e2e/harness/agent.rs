@@ -328,8 +328,13 @@ impl<'a> Agent<'a> {
 
     /// What `status --json` shows, asked over the control socket.
     pub fn status(&self) -> Result<Value, String> {
-        let answer = http_client::get_unix(&self.world.socket(), "/v1/status")
-            .map_err(|error| error.to_string())?;
+        self.ask("/v1/status")
+    }
+
+    /// What the control socket answers to a GET.
+    pub fn ask(&self, path: &str) -> Result<Value, String> {
+        let answer =
+            http_client::get_unix(&self.world.socket(), path).map_err(|error| error.to_string())?;
         if answer.status != 200 {
             return Err(format!("{}: {}", answer.status, answer.text()));
         }

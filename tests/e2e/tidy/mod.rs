@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use groundcrew::config::{host, release, units};
+use groundcrew::config::{host, http, release, units};
 use groundcrew_core::logs::LogSettings;
 
 /// Files that may be longer than the rest, with their limits and the reason. Keep it empty.
@@ -130,6 +130,7 @@ fn the_reference_has_the_defaults_of_the_code() {
     check("state_dir", host::STATE_DIR.to_owned());
     check("run_dir", host::RUN_DIR.to_owned());
     check_time("poll.interval", host::POLL_INTERVAL);
+    check("http.listen", http::LISTEN.to_string());
     check("releases.keep", host::KEEP.to_string());
     check("releases.disk_max", units::size_text(host::DISK_MAX));
     let logs = LogSettings::default();

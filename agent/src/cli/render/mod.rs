@@ -4,7 +4,7 @@
 pub mod audit;
 pub mod cost;
 pub mod doctor;
-mod human;
+pub(super) mod human;
 pub mod metrics;
 mod pipelines;
 pub mod releases;
