@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub mod catalog;
+pub mod counters;
+pub mod exits;
 pub mod histogram;
+pub mod host;
 
 use histogram::Histogram;
 
@@ -64,6 +67,8 @@ pub enum Label {
     Stage,
     /// A backup's name.
     Backup,
+    /// Of the agent.
+    Version,
 }
 
 impl Label {
@@ -85,6 +90,7 @@ impl Label {
             Self::Reason => "reason",
             Self::Stage => "stage",
             Self::Backup => "backup",
+            Self::Version => "version",
         }
     }
 }
