@@ -2,9 +2,11 @@
 //! decided from a metric.
 
 mod exposition;
+mod host;
 mod points;
 mod totals;
 
 pub use exposition::{Format, exposition};
+pub use host::HostReader;
 pub use points::{of_requests, of_status};
 pub use totals::{Answered, Totals};

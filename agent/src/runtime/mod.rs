@@ -7,12 +7,14 @@ mod effects;
 mod fleet;
 mod inputs;
 mod ledger_file;
+mod measured;
 mod numbers;
 mod pipelines;
 mod reload;
 mod sampling;
 mod signals;
 mod tell;
+mod usages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,8 +51,10 @@ use crate::supervisor::{Supervisor, SupervisorEvent};
 use crate::{clock, handoff, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
+use measured::Measured;
 use reload::Reload;
 use signals::Signals;
+use usages::Usages;
 
 pub use ledger_file::check_ledger;
 pub use signals::block_signals;
@@ -134,7 +138,8 @@ struct Agent {
     totals: Totals,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
-    usage: numbers::Usages,
+    usage: Usages<ProcessId>,
+    measured: Measured,
     fetches: BTreeMap<Digest, Fetching>,
     control: Control,
     requests: mpsc::Receiver<Request>,
@@ -187,6 +192,7 @@ impl Agent {
         };
         let (control, requests) = Control::open(serving)?;
         let source = Arc::new(Source::open(&config.source).await);
+        let measured = Measured::new(&config.state_dir);
         Ok(Self {
             controller: Controller::new(core_settings(&config, &lifecycle), ledger),
             config,
@@ -209,7 +215,8 @@ impl Agent {
             totals: Totals::default(),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
-            usage: numbers::Usages::default(),
+            usage: Usages::default(),
+            measured,
             fetches: BTreeMap::new(),
             control,
             requests,
@@ -268,6 +275,7 @@ impl Agent {
     }
 
     async fn step(&mut self, event: Event) {
+        let began = clock::precise();
         let effects = self.controller.step(clock::now(), event);
         let changed = !effects.is_empty();
         for effect in effects {
@@ -280,6 +288,7 @@ impl Agent {
             let now_ready = self.controller.is_ready();
             std::mem::replace(ready, now_ready) != now_ready
         });
+        self.measured.step(began);
     }
 
     /// The line that `systemctl status` shows.

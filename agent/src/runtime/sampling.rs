@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Agent;
+use crate::clock;
 
 /// How often everything is measured. Six looks a minute find a peak of ten seconds, and cost a
 /// thousandth of a core.
@@ -11,7 +12,10 @@ pub(super) const EVERY: Duration = Duration::from_secs(10);
 impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
+        let began = clock::precise();
+        self.measure();
         let points = self.points();
         tracing::trace!("{} points", points.len());
+        self.measured.sampled(began);
     }
 }
