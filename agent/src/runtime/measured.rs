@@ -76,10 +76,6 @@ impl Measured {
     fn points(&self) -> Vec<Point> {
         let mut points: Vec<_> = self.host.points().collect();
         points.extend(self.exits.points());
-        let refused = self.exits.refused();
-        if refused > 0 {
-            points.push(Point::new(&catalog::READINGS_LEFT_OUT, ["exits"], refused as f64));
-        }
         points.push(Point::new(&catalog::AGENT_INFO, [env!("CARGO_PKG_VERSION")], 1.0));
         let steps = Value::Histogram(Arc::clone(&self.steps));
         points.push(Point::with(&catalog::AGENT_STEP, NONE, steps));
@@ -119,6 +115,11 @@ impl Agent {
     /// What the last sampling found.
     pub(super) fn measured_points(&self, status: &StatusDocument) -> Vec<Point> {
         let mut points = self.measured.points();
+        let refused =
+            [("exits", self.measured.exits.refused()), ("processes", self.usage.refused())];
+        for (kind, count) in refused.into_iter().filter(|&(_, count)| count > 0) {
+            points.push(Point::new(&catalog::READINGS_LEFT_OUT, [kind], count as f64));
+        }
         let waiting =
             self.supervised.len() + self.said.len() + self.answers.len() + self.requests.len();
         points.push(Point::new(&catalog::AGENT_WAITING, NONE, waiting as f64));

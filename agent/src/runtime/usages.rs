@@ -91,6 +91,11 @@ impl<K: Ord + Clone> Usages<K> {
         self.count_files(crate::procfs::open_files);
     }
 
+    /// How often there was no room to count another process's time.
+    pub fn refused(&self) -> u64 {
+        self.cpu.refused()
+    }
+
     /// The last look.
     pub fn last(&self, id: &K) -> Option<&Used> {
         self.used.get(id)
@@ -131,6 +136,8 @@ impl<K: Ord + Clone> Usages<K> {
 
 #[cfg(test)]
 mod tests {
+    use groundcrew_core::metrics::counters::COUNTERS_MAX;
+
     use super::*;
 
     fn own() -> Pid {
@@ -144,8 +151,10 @@ mod tests {
         let first = usages.last(&"a").unwrap().clone();
         assert!(first.files.is_some_and(|files| files >= 3), "{first:?}");
         assert_eq!((first.cpu_total, first.cpu_percent), (Some(Duration::ZERO), None));
-        assert_eq!(usages.look(&"a", own()).unwrap().at, first.at);
-        // Time passes for the one before, not for the test.
+        // Time passes for the look before, not for the test.
+        let soon = first.at.plus(Duration::from_hours(1));
+        usages.used.get_mut("a").unwrap().at = soon;
+        assert_eq!(usages.look(&"a", own()).unwrap().at, soon);
         usages.used.get_mut("a").unwrap().at = Moment(first.at.0 - 1000);
         let used = usages.look(&"a", own()).unwrap();
         assert!(used.cpu_percent.is_some() && used.files == first.files, "{used:?}");
@@ -174,6 +183,15 @@ mod tests {
         usages.used.get_mut("a").unwrap().at = Moment(0);
         assert!(usages.look(&"a", i32::MAX).is_none());
         assert!(usages.last(&"a").is_none());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_the_others_are_counted() {
+        let mut usages = Usages::default();
+        let living: Vec<_> = (0..COUNTERS_MAX + 2).map(|id| (id, own())).collect();
+        usages.sample(&living);
+        assert_eq!(usages.refused(), 2);
+        assert_eq!(usages.last(&(COUNTERS_MAX + 1)).unwrap().cpu_total, None);
     }
 
     #[test]
