@@ -6,12 +6,14 @@ pub mod cloudwatch;
 pub mod cost;
 mod exposition;
 pub mod history;
+mod host;
 mod node;
 mod points;
 mod totals;
 
 pub use exposition::{Format, exposition};
 pub use history::History;
+pub use host::HostReader;
 pub use node::{NodeNumbers, of_collections, of_node};
 pub use points::{of_requests, of_status};
 pub use totals::{Answered, Totals};

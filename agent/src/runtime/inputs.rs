@@ -38,6 +38,7 @@ impl Agent {
         self.take_sockets_back();
         for lost in adoption.lost {
             let id = lost.record.id;
+            self.measured.ended(&id.tier, &lost.exit);
             tracing::warn!(tier = %id.tier, process = %id, "{id} {}", lost.exit);
         }
         self.say_living();
@@ -98,6 +99,7 @@ impl Agent {
             SupervisorEvent::Exited { id, run, exit, reason } => {
                 self.registry.remove(&id, run);
                 self.board.remove(&id);
+                self.measured.ended(&id.tier, &exit);
                 let exited = Event::Process { id: id.clone(), run, news: News::Exited(exit) };
                 let Some(reason) = reason else { return Some(exited) };
                 // Said first, so that the exit's own line carries it.

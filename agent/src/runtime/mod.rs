@@ -7,6 +7,7 @@ mod effects;
 mod fleet;
 mod inputs;
 mod ledger_file;
+mod measured;
 mod numbers;
 mod pipelines;
 mod reload;
@@ -14,6 +15,7 @@ mod sampling;
 mod signals;
 mod tell;
 mod traces;
+mod usages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,8 +54,10 @@ use crate::traces::Traces;
 use crate::{clock, handoff, random, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
+use measured::Measured;
 use reload::Reload;
 use signals::Signals;
+use usages::Usages;
 
 pub use ledger_file::check_ledger;
 pub use signals::block_signals;
@@ -142,7 +146,8 @@ struct Agent {
     history: History,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
-    usage: numbers::Usages,
+    usage: Usages<ProcessId>,
+    measured: Measured,
     fetches: BTreeMap<Digest, Fetching>,
     control: Control,
     requests: mpsc::Receiver<Request>,
@@ -197,6 +202,7 @@ impl Agent {
         };
         let (control, requests) = Control::open(serving)?;
         let source = Arc::new(Source::open(&config.source).await);
+        let measured = Measured::new(&config.state_dir);
         Ok(Self {
             controller: Controller::new(core_settings(&config, &lifecycle), ledger),
             config,
@@ -222,7 +228,8 @@ impl Agent {
             history: History::new(clock::at()),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
-            usage: numbers::Usages::default(),
+            usage: Usages::default(),
+            measured,
             fetches: BTreeMap::new(),
             control,
             requests,
@@ -281,6 +288,7 @@ impl Agent {
     }
 
     async fn step(&mut self, event: Event) {
+        let began = clock::precise();
         let effects = self.controller.step(clock::now(), event);
         let changed = !effects.is_empty();
         for effect in effects {
@@ -293,6 +301,7 @@ impl Agent {
             let now_ready = self.controller.is_ready();
             std::mem::replace(ready, now_ready) != now_ready
         });
+        self.measured.step(began);
     }
 
     /// What those see who look all the time: the line that `systemctl status` shows, and the story

@@ -1,6 +1,5 @@
 //! Fills the status with numbers: requests from the processes' reports, resources from `/proc`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,43 +7,14 @@ use groundcrew_core::metrics::Point;
 use groundcrew_core::status::{
     ReleaseEntry, ReleaseRole, ReleasesDocument, StatusDocument, TierStatus,
 };
-use groundcrew_core::time::{Moment, Wall};
-use groundcrew_core::types::{Digest, Pid, ProcessId, Version};
+use groundcrew_core::time::Wall;
+use groundcrew_core::types::{Digest, Version};
 
 use super::Agent;
 use crate::clock;
 use crate::errors::chain;
 use crate::handoff::protocol::{Stats, StatusCounts};
 use crate::metrics::{self, Answered, Format, NodeNumbers};
-use crate::supervisor::usage;
-
-/// CPU time seen at the last look, to tell how much came since.
-#[derive(Default)]
-pub(super) struct Usages(BTreeMap<ProcessId, (Pid, Moment, u64)>);
-
-impl Usages {
-    pub fn remove(&mut self, id: &ProcessId) {
-        self.0.remove(id);
-    }
-
-    /// Percent of one core since the last look; the first look has nothing to compare with.
-    fn cpu_percent(&mut self, id: &ProcessId, pid: Pid, cpu_ms: u64) -> Option<u32> {
-        let now = clock::at();
-        let before = self.0.get(id).filter(|(before, ..)| *before == pid).copied();
-        // Looks that follow each other closely would measure the tick of the clock.
-        if let Some((_, at, cpu_before_ms)) = before {
-            let passed_ms = groundcrew_core::time::ms(now.since(at));
-            if passed_ms < 200 {
-                return None;
-            }
-            self.0.insert(id.clone(), (pid, now, cpu_ms));
-            let percent = cpu_ms.saturating_sub(cpu_before_ms) * 100 / passed_ms;
-            return u32::try_from(percent).ok();
-        }
-        self.0.insert(id.clone(), (pid, now, cpu_ms));
-        None
-    }
-}
 
 /// What a report says was answered.
 pub(super) fn answered(stats: &Stats) -> Answered {
@@ -83,6 +53,7 @@ impl Agent {
         let mut points = metrics::of_status(&status, ready);
         points.extend(metrics::of_requests(&self.totals));
         points.extend(self.node_points(&status));
+        points.extend(self.measured_points(&status));
         points
     }
 
@@ -137,10 +108,9 @@ impl Agent {
             }
             // A process that just ended has no numbers, and the next status says that it ended.
             let Some(pid) = process.pid else { continue };
-            let Ok(used) = usage::of(pid) else { continue };
-            process.rss_bytes = Some(used.rss_bytes);
-            let cpu_ms = groundcrew_core::time::ms(used.cpu);
-            process.cpu_percent = self.usage.cpu_percent(&process.id, pid, cpu_ms);
+            let Some(used) = self.usage.look(&process.id, pid) else { continue };
+            process.rss_bytes = Some(used.usage.rss_bytes);
+            process.cpu_percent = used.cpu_percent;
         }
     }
 

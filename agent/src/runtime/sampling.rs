@@ -11,10 +11,13 @@ pub(super) use crate::metrics::history::EVERY;
 impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
+        let began = clock::precise();
+        self.measure();
         let points: Arc<[Point]> = self.points().into();
         self.history.measure(clock::at(), &points);
         if let Some(cloudwatch) = &self.cloudwatch {
             cloudwatch.sample(clock::now(), points);
         }
+        self.measured.sampled(began);
     }
 }

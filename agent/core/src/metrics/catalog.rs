@@ -34,6 +34,77 @@ metrics! {
     DISK_USAGE = Gauge "groundcrew.disk.usage" Bytes [Kind] cloudwatch [[Kind]]
         "What is kept on disk.";
 
+    // The machine: names of the semantic conventions, or of the collector's hostmetrics receiver.
+    HOST_UPTIME = Gauge "system.uptime" Seconds [] cloudwatch []
+        "Time since the host was started.";
+    HOST_CPU_TIME = Counter "system.cpu.time" Seconds [State] cloudwatch []
+        "Time of all CPUs, by what they did.";
+    HOST_CPU_STATES = Gauge "system.cpu.utilization" Ratio [State] cloudwatch []
+        "Share of all CPUs' time, by what they did.";
+    HOST_CPU = Gauge "groundcrew.host.cpu.utilization" Ratio [] cloudwatch [[]]
+        "Share of all CPUs' time in which they were not idle.";
+    LOAD_1 = Gauge "system.cpu.load_average.1m" Count [] cloudwatch []
+        "Processes that run or wait to, on average over a minute.";
+    LOAD_5 = Gauge "system.cpu.load_average.5m" Count [] cloudwatch []
+        "Processes that run or wait to, on average over 5 minutes.";
+    LOAD_15 = Gauge "system.cpu.load_average.15m" Count [] cloudwatch []
+        "Processes that run or wait to, on average over 15 minutes.";
+    HOST_MEMORY = Gauge "system.memory.usage" Bytes [State] cloudwatch []
+        "Memory, by what it is used for.";
+    HOST_MEMORY_LIMIT = Gauge "system.memory.limit" Bytes [] cloudwatch []
+        "All memory.";
+    HOST_MEMORY_AVAILABLE = Gauge "system.memory.linux.available" Bytes [] cloudwatch []
+        "Memory that processes can have without swapping.";
+    HOST_MEMORY_SHARE = Gauge "system.memory.utilization" Ratio [] cloudwatch [[]]
+        "Share of the memory that is not available.";
+    SWAP = Gauge "system.paging.usage" Bytes [State] cloudwatch []
+        "Swap, used and free.";
+    SWAP_SHARE = Gauge "system.paging.utilization" Ratio [] cloudwatch [[]]
+        "Share of the swap that is used; 0 where there is none.";
+    PAGING_OPERATIONS = Counter "system.paging.operations" Count [Direction] cloudwatch []
+        "Pages read from swap and written to it.";
+    PAGING_FAULTS = Counter "system.paging.faults" Count [Kind] cloudwatch []
+        "Page faults; major ones waited for a disk.";
+    FILESYSTEM = Gauge "system.filesystem.usage" Bytes [Mountpoint, State] cloudwatch []
+        "Space of local filesystems.";
+    FILESYSTEM_SHARE = Gauge "system.filesystem.utilization" Ratio [Mountpoint] cloudwatch []
+        "Share of the space for all users that is used.";
+    FILESYSTEM_INODES_SHARE = Gauge "groundcrew.host.filesystem.inodes.utilization" Ratio
+        [Mountpoint] cloudwatch []
+        "Share of the files that there can be.";
+    FILESYSTEM_FULLEST = Gauge "groundcrew.host.filesystem.utilization" Ratio [] cloudwatch [[]]
+        "Of the fullest local filesystem, by space or by number of files.";
+    DISK_IO = Counter "system.disk.io" Bytes [Device, Direction] cloudwatch []
+        "Bytes read from disks and written to them.";
+    DISK_OPERATIONS = Counter "system.disk.operations" Count [Device, Direction] cloudwatch []
+        "Reads and writes that disks completed.";
+    DISK_IO_TIME = Counter "system.disk.io_time" Seconds [Device] cloudwatch []
+        "Time in which a disk had something to do.";
+    NETWORK_IO = Counter "system.network.io" Bytes [Device, Direction] cloudwatch []
+        "Bytes received and transmitted.";
+    NETWORK_PACKETS = Counter "system.network.packets" Count [Device, Direction] cloudwatch []
+        "Packets received and transmitted.";
+    NETWORK_ERRORS = Counter "system.network.errors" Count [Device, Direction] cloudwatch []
+        "Packets that were broken or could not be sent.";
+    NETWORK_DROPPED = Counter "system.network.dropped" Count [Device, Direction] cloudwatch []
+        "Packets that there was no room for.";
+    PRESSURE_SOME = Gauge "groundcrew.host.pressure.some" Ratio [Kind] cloudwatch [[Kind]]
+        "Share of the time in which something waited for the CPU, for memory, for a disk.";
+    PRESSURE_FULL = Gauge "groundcrew.host.pressure.full" Ratio [Kind] cloudwatch []
+        "Share of the time in which everything that had to run waited.";
+    HOST_DESCRIPTORS = Gauge "groundcrew.host.file_descriptors.open" Count [] cloudwatch []
+        "File descriptors that are open on the host.";
+    HOST_DESCRIPTORS_LIMIT = Gauge "groundcrew.host.file_descriptors.limit" Count [] cloudwatch []
+        "File descriptors that there can be on the host.";
+    CLOCK_OFFSET = Gauge "groundcrew.host.clock.offset" Seconds [] cloudwatch [[]]
+        "What the kernel still corrects of the clock.";
+    CLOCK_ERROR = Gauge "groundcrew.host.clock.error" Seconds [] cloudwatch []
+        "How far the clock can be off at most.";
+    CLOCK_SYNCHRONIZED = Gauge "groundcrew.host.clock.synchronized" Count [] cloudwatch [[]]
+        "Whether something keeps the clock right.";
+    READINGS_LEFT_OUT = Counter "groundcrew.host.readings.left_out" Count [Kind] cloudwatch []
+        "Numbers of the host that could not be read, or that there was no room for.";
+
     // Requests, by tier and release.
     REQUESTS = Counter "http.server.requests" Count [Tier, Release, StatusClass]
         cloudwatch [[Tier, StatusClass]]
@@ -64,6 +135,45 @@ metrics! {
         "Delay of the event loop that 99 of 100 do not exceed.";
     PROCESS_RESTARTS = Gauge "groundcrew.process.restarts" Count [Tier, Process] cloudwatch []
         "Restarts of the process.";
+    PROCESS_CPU_TIME = Counter "process.cpu.time" Seconds [Tier, Process] cloudwatch []
+        "Time on a CPU.";
+    PROCESS_VIRTUAL = Gauge "process.memory.virtual" Bytes [Tier, Process] cloudwatch []
+        "Address space, most of which no process uses.";
+    PROCESS_DESCRIPTORS = Gauge "process.open_file_descriptor.count" Count [Tier, Process]
+        cloudwatch [[Tier]]
+        "Open file descriptors.";
+    PROCESS_THREADS = Gauge "process.thread.count" Count [Tier, Process] cloudwatch []
+        "Threads.";
+    PROCESS_EXITS = Counter "groundcrew.process.exits" Count [Tier, Reason]
+        cloudwatch [[Tier, Reason]]
+        "Processes that ended: success, error, memory_limit, unknown or a signal.";
+    EVENTLOOP_DELAY_P50 = Gauge "nodejs.eventloop.delay.p50" Seconds [Tier, Process]
+        cloudwatch []
+        "Delay of the event loop that half do not exceed.";
+    HEAP_USED = Gauge "v8js.memory.heap.used" Bytes [Tier, Process] cloudwatch [[Tier]]
+        "Heap that is used.";
+
+    // The agent itself.
+    AGENT_INFO = Gauge "groundcrew.agent.info" Count [Version] cloudwatch []
+        "1, with the agent's version.";
+    AGENT_UPTIME = Gauge "groundcrew.agent.uptime" Seconds [] cloudwatch []
+        "Time since the agent was started or reloaded.";
+    AGENT_CPU_TIME = Counter "groundcrew.agent.cpu.time" Seconds [] cloudwatch []
+        "Time on a CPU.";
+    AGENT_CPU = Gauge "groundcrew.agent.cpu.utilization" Ratio [] cloudwatch []
+        "Share of one core.";
+    AGENT_MEMORY = Gauge "groundcrew.agent.memory.usage" Bytes [] cloudwatch []
+        "Resident memory.";
+    AGENT_DESCRIPTORS = Gauge "groundcrew.agent.open_file_descriptor.count" Count [] cloudwatch []
+        "Open file descriptors.";
+    AGENT_THREADS = Gauge "groundcrew.agent.thread.count" Count [] cloudwatch []
+        "Threads.";
+    AGENT_STEP = Histogram "groundcrew.agent.step.duration" Seconds [] cloudwatch []
+        "How long its loop took to deal with an event.";
+    AGENT_WAITING = Gauge "groundcrew.agent.events.waiting" Count [] cloudwatch []
+        "Events that its loop has not dealt with.";
+    AGENT_SAMPLING = Gauge "groundcrew.agent.sampling.duration" Seconds [] cloudwatch []
+        "How long it took to measure everything, the last time.";
 
     // What the Node of each process says of itself.
     EVENTLOOP_UTILIZATION = Gauge "nodejs.eventloop.utilization" Ratio [Tier, Process]

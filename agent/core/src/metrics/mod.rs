@@ -7,7 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub mod catalog;
+pub mod counters;
+pub mod exits;
 pub mod histogram;
+pub mod host;
 pub mod minute;
 pub mod outbox;
 pub mod series;
@@ -73,6 +76,8 @@ pub enum Label {
     Backup,
     /// Which kind of garbage collection.
     GcType,
+    /// Of the agent.
+    Version,
 }
 
 impl Label {
@@ -95,6 +100,7 @@ impl Label {
             Self::Stage => "stage",
             Self::Backup => "backup",
             Self::GcType => "v8js_gc_type",
+            Self::Version => "version",
         }
     }
 }
