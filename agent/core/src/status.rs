@@ -421,8 +421,9 @@ mod tests {
         "disk": {"releases_bytes": 1, "logs_bytes": 2},
         "source_status": {"last_ok": 1, "error": null},
         "pipelines": [{
-            "name": "logs", "sent_per_second": 940, "sent": 12000,
-            "sent_bytes": 2556000, "backlog_bytes": 1258291, "oldest_ms": 3000, "last_ok": 1, "dropped": 0, "rejected": 0, "reason": null
+            "name": "logs", "sent_per_second": 940, "sent": 12000, "sent_bytes": 2556000,
+            "backlog_bytes": 1258291, "oldest_ms": 3000, "last_ok": 1, "dropped": 0,
+            "rejected": 0, "reason": null
         }],
         "events": [{"at": 1, "level": "normal", "text": "v42 settled"}]
     }"#;

@@ -1,6 +1,6 @@
-//! What a configuration costs a month, at list prices: pure arithmetic. What every instance pays for
-//! is told apart from what the fleet shares: a metric without the instance among its dimensions is
-//! one metric, however many hosts send it.
+//! What a configuration costs a month, at list prices: pure arithmetic. What every instance pays
+//! for is told apart from what the fleet shares: a metric without the instance among its dimensions
+//! is one metric, however many hosts send it.
 
 use std::time::Duration;
 
@@ -124,12 +124,13 @@ fn metrics(usage: &Usage, prices: &Prices) -> Vec<Item> {
         });
     }
     if usage.series_max > 0 {
-        let own = usage.series_max as f64 * price;
+        let (max, all) = (usage.series_max, usage.series_max as f64 * price);
+        let scope = if usage.per_instance { "for the fleet and each instance" } else { "shared" };
         items.push(Item {
             what: "metrics of the application",
-            each: if usage.per_instance { own } else { 0.0 },
-            shared: own,
-            because: format!("at most, with all series_max = {} in use", usage.series_max),
+            each: 0.0,
+            shared: 0.0,
+            because: format!("{price:.2} each, {scope}; {all:.2} with all series_max = {max}"),
         });
     }
     items.push(Item {
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(estimate(&nothing, &prices), []);
         let all = Usage { per_instance: true, series_max: 100, ..USUAL };
         let (each, _) = total(&estimate(&all, &prices));
-        near(each, shared + 30.0 + 0.438 + 0.105);
+        near(each, shared + 0.438 + 0.105);
     }
 
     #[test]

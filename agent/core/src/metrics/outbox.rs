@@ -5,12 +5,12 @@
 //! What a request held is sent again as it was: nothing is counted twice unless its answer was
 //! lost. A datum that is refused is found by halving, and is the only one that goes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::minute::{MINUTE_MS, Minute};
-use super::series::Datum;
+use super::series::{Datum, Series};
 use crate::logs::retry::{Failure, Retry};
 use crate::restart::jittered;
 use crate::time::{Moment, Now, Wall};
@@ -36,6 +36,10 @@ const RESTORED_WITHIN_MS: u64 = 10_000;
 /// Refusals in a row after which it is not some datum that is wrong but all of them: more than are
 /// needed to find one among [`DATA_MAX`].
 const REFUSALS_QUICK: u32 = 12;
+/// For how long a series that was refused is not sent again: finding it takes twenty requests.
+const REFUSED_FOR: Duration = Duration::from_hours(1);
+/// Series that are remembered as refused.
+const REFUSED_MAX: usize = 100;
 
 /// Something that waits.
 #[derive(Debug, Clone)]
@@ -82,6 +86,8 @@ pub struct Outbox {
     /// Somebody waits for the end of it.
     is_hurried: bool,
     refusals: u32,
+    /// Series that were refused by themselves, and when.
+    refused: BTreeMap<Arc<Series>, Moment>,
     /// Where in a minute this host sends.
     offset: Duration,
     random: u64,
@@ -102,6 +108,7 @@ impl Outbox {
             due: None,
             is_hurried: false,
             refusals: 0,
+            refused: BTreeMap::new(),
             offset: Duration::ZERO,
             random: seed,
             accepted: None,
@@ -113,8 +120,13 @@ impl Outbox {
 
     /// Takes a minute in.
     pub fn push(&mut self, now: Now, minute: Minute) {
+        self.refused.retain(|_, since| now.at.since(*since) < REFUSED_FOR);
         for datum in minute.data {
-            self.enqueue(Arc::new(datum), now.at);
+            if self.refused.contains_key(&datum.series) {
+                self.counts.rejected += 1;
+            } else {
+                self.enqueue(Arc::new(datum), now.at);
+            }
         }
         let due = if self.is_hurried { now.at } else { now.at.plus(self.offset) };
         // A pause after a failure is not cut short by more to send.
@@ -262,7 +274,10 @@ impl Outbox {
 
     fn refused(&mut self, now: Now, mut batch: Vec<Waiting>, reason: String) {
         self.refusals = self.refusals.saturating_add(1);
-        if batch.len() == 1 {
+        if let [one] = &*batch {
+            if self.refused.len() < REFUSED_MAX {
+                self.refused.insert(Arc::clone(&one.datum.series), now.at);
+            }
             self.forget(&batch);
             self.counts.rejected += 1;
         } else {

@@ -1,6 +1,6 @@
-//! Sends metrics to CloudWatch: a task that is fed samples, and does what the core decides. What was
-//! not accepted when the agent goes is kept in a file for the next one. Never holds the agent up: a
-//! sample that it has no time for is counted, and the next one holds what it would have said.
+//! Sends metrics to CloudWatch: a task that is fed samples, and does what the core decides. What
+//! was not accepted when the agent goes is kept in a file for the next one. Never holds the agent
+//! up: a sample that it has no time for is counted, and the next one holds what it would have said.
 
 mod file;
 

@@ -118,6 +118,14 @@ fn one_bad_datum_is_found_and_is_the_only_one_that_goes() {
     assert_eq!((counts.sent, counts.rejected, counts.dropped), (999, 1, 0));
     assert!(requests.len() <= 21, "{}", requests.len());
     assert_eq!(counts.reason, None);
+    // It is known now, for an hour.
+    for (ms, wanted) in [(60_000, 1), (3_500_000, 1), (7_200_000, 20)] {
+        let now = at_ms(ms);
+        outbox.push(now, minute(i64::try_from(ms / 60_000).unwrap(), 1000, 1));
+        let (requests, _) = send_all(&mut outbox, now, answer);
+        assert!((wanted..=wanted + 1).contains(&requests.len()), "{ms}: {}", requests.len());
+    }
+    assert_eq!(outbox.counts().rejected, 4);
 }
 
 #[test]
