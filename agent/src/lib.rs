@@ -2,8 +2,8 @@
 //!
 //! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
 //! (supervisor, handoff, releases, logs, metrics, traces, lifecycle) never import each other;
-//! runtime introduces them. Everything may import `groundcrew_core`, which decides; this package does. See
-//! ARCHITECTURE.md.
+//! runtime introduces them. Everything may import `groundcrew_core`, which decides; this package
+//! does. See ARCHITECTURE.md.
 
 use std::process::ExitCode;
 

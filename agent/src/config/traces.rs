@@ -1,5 +1,5 @@
-//! `[traces]` of the host's file: which requests X-Ray is told about, and where applications may send
-//! it segments of their own.
+//! `[traces]` of the host's file: which requests X-Ray is told about, and where applications may
+//! send it segments of their own. Nothing of it is looked up: a relay's port may be taken.
 
 use std::net::SocketAddr;
 

@@ -39,10 +39,11 @@ const COMPLAINTS_MAX = 10;
 const BUCKETS_PER_DOUBLING = 40;
 const BUCKETS = 1441;
 const LAG_RESOLUTION_MS = 20;
-// Requests noted for X-Ray between two ticks, and in one line, which stays below LINE_BYTES_MAX with
-// all of them at their longest.
+// Requests noted for X-Ray between two ticks, and in one line: it stays below LINE_BYTES_MAX also
+// when all of them are at their longest.
 const NOTES_MAX = 256;
 const NOTES_PER_LINE_MAX = 16;
+const ROOT_ALONE_CHARS = 40; // `Root=` and an id, as load balancers begin a trace
 const NOTE_CHARS_MAX = { trace: 512, method: 16, path: 500, host: 255, agent: 200, ip: 64 };
 // An ALB keeps idle connections for 60 s by default; the end that closes first must not be ours.
 const KEEP_ALIVE_MS = 75000;
@@ -840,14 +841,26 @@ function tracingWanted(text) {
 // Decided by the trace's id: every tier that a request comes through decides the same.
 function isSampled(header) {
   if (typeof header !== 'string') return Math.random() * 2 ** 32 < tracing.below;
-  if (tracing.follow) {
+  if (tracing.follow && header.length > ROOT_ALONE_CHARS) {
     const at = header.indexOf('Sampled=');
     const flag = at < 0 ? '' : header[at + 8];
     if (flag === '1' || flag === '0') return flag === '1';
   }
-  const at = header.indexOf('Root=1-');
-  const last = at < 0 ? NaN : parseInt(header.slice(at + 32, at + 40), 16);
-  return (Number.isNaN(last) ? Math.random() * 2 ** 32 : last) < tracing.below;
+  const at = header.startsWith('Root=1-') ? 0 : header.indexOf('Root=1-');
+  const last = at < 0 ? -1 : hexAt(header, at + 32);
+  return (last < 0 ? Math.random() * 2 ** 32 : last) < tracing.below;
+}
+
+// Eight digits as a number; -1: they are none.
+function hexAt(text, at) {
+  let number = 0;
+  for (let i = at; i < at + 8; i++) {
+    const code = text.charCodeAt(i) | 32; // digits have that bit; past the end it is 32
+    const digit = code >= 97 ? code - 87 : code - 48;
+    if (!(digit >= 0 && digit < 16) || (code > 57 && code < 97)) return -1;
+    number = number * 16 + digit;
+  }
+  return number;
 }
 
 // Not by `request.headers`, which Node only makes for those who ask.

@@ -9,15 +9,16 @@
 //!
 //! The environment that goes with it:
 //!
-//! | variable | |
-//! |---|---|
-//! | `GROUNDCREW_PROCESS`, `GROUNDCREW_RUN`, `GROUNDCREW_RELEASE` | `web.17.1`, the count of its
-//! starts, `v42` | | `GROUNDCREW_CHANNEL`, `GROUNDCREW_PROBE` | the channel's socket; where the
-//! process opens its probe socket | | `GROUNDCREW_CRASH` | `exit` or `bleed` | |
-//! `GROUNDCREW_TRACES` | which requests to note: `50000` of a million, and `follow` behind it |
-//! | `PORT`, `TMPDIR` | the tier's port, the process's own directory | | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` |
-//! sd_listen_fds(3): fd 3 is the listening socket | | `NODE_OPTIONS` | `--require` of the preload,
-//! behind what was there |
+//! - `GROUNDCREW_PROCESS`, `GROUNDCREW_RUN`, `GROUNDCREW_RELEASE`: `web.17.1`, the count of its
+//!   starts, `v42`;
+//! - `GROUNDCREW_CHANNEL`, `GROUNDCREW_PROBE`: the channel's socket; where the process opens its
+//!   probe socket;
+//! - `GROUNDCREW_CRASH`: `exit` or `bleed`;
+//! - `GROUNDCREW_TRACES`, where something is traced: `50000` of a million requests, and `follow`
+//!   behind it when the flag of `X-Amzn-Trace-Id` decides;
+//! - `PORT`, `TMPDIR`: the tier's port, the process's own directory;
+//! - `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`: sd_listen_fds(3), fd 3 is the listening socket;
+//! - `NODE_OPTIONS`: `--require` of the preload, behind what was there.
 //!
 //! Children inherit the variables; `LISTEN_PID` and fd 3 are right in the process itself alone.
 

@@ -1,5 +1,5 @@
-//! What a process reports each second, as the preload writes it. Every number was said by a process:
-//! nothing here grows with what is said, and what cannot be is refused.
+//! What a process reports each second, as the preload writes it. Every number was said by a
+//! process: nothing here grows with what is said, and what cannot be is refused.
 
 use std::collections::BTreeMap;
 

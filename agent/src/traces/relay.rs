@@ -1,6 +1,6 @@
-//! UDP port 2000, as the daemon of X-Ray has it: applications with the X-Ray SDK send their segments
-//! there. Whoever sends is a stranger: what is not a segment is counted and nothing else, and a port
-//! that is taken is tried again, never a reason to stop.
+//! UDP port 2000, as the daemon of X-Ray has it: applications with the X-Ray SDK send their
+//! segments there. Whoever sends is a stranger: what is not a segment is counted and nothing else,
+//! and a port that is taken is tried again, never a reason to stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

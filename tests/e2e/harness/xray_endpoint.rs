@@ -1,5 +1,5 @@
-//! A stand-in for X-Ray: takes `PutTraceSegments`, holds to its limits, and keeps what came. Nothing
-//! that comes in can make it panic; what goes wrong was ordered.
+//! A stand-in for X-Ray: takes `PutTraceSegments`, holds to its limits, and keeps what came.
+//! Nothing that comes in can make it panic; what goes wrong was ordered.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};

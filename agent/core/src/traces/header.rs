@@ -1,5 +1,5 @@
-//! `X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`, as
-//! anybody may send it. Never trusts a byte of it: what is not exactly an id is none.
+//! `X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`,
+//! as anybody may send it. Never trusts a byte of it: what is not exactly an id is none.
 
 use std::fmt;
 

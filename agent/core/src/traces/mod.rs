@@ -1,5 +1,5 @@
-//! Requests that are told to X-Ray: their ids, and what waits to be sent. Pure; the preload samples,
-//! the shell sends.
+//! Requests that are told to X-Ray: their ids, and what waits to be sent. Pure; the preload
+//! samples, the shell sends.
 
 pub mod header;
 pub mod queue;
