@@ -31,6 +31,7 @@ function heard(at, wallNow) {
 function say(state, words) {
   byId('link').dataset.link = state;
   setText(byId('link'), words);
+  if (state === 'live') setText(byId('as-of'), '');
   document.body.classList.toggle('stale', state !== 'live');
 }
 
@@ -90,7 +91,8 @@ setInterval(() => {
     reconnect();
   }
   if (byId('link').dataset.link === 'lost' && seen.status) {
-    setText(byId('link'), `disconnected; as of ${ago(clock.now, now())}`);
+    // Beside what is read out, which would be read out every second.
+    setText(byId('as-of'), `, as of ${ago(clock.now, now())}`);
   }
   render();
 }, 1000);
@@ -100,5 +102,4 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
   render();
 });
 
-drawPlots(rows, [], 0);
 connect();

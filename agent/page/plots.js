@@ -1,13 +1,15 @@
 // The plots: one canvas for each kind of number, all with the same time axis and the same cursor.
 
+const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+const WHOLE_STEPS = Array.from({ length: 9 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
 const KINDS = [
   { key: 'requests', title: 'Requests', unit: '/s', text: count },
   { key: 'errors', title: 'Errors (5xx)', unit: '/s', text: count },
   { key: 'p99', title: 'Latency', text: seconds, pair: 'p50', pairTitle: 'p50 / p99' },
-  { key: 'in_flight', title: 'In flight', text: count },
+  { key: 'in_flight', title: 'In flight', text: count, steps: WHOLE_STEPS, most: 1 },
   { key: 'delay', title: 'Event-loop delay p99', text: seconds },
-  { key: 'memory', title: 'Memory of tiers', text: size, binary: true },
-  { key: 'backlog', title: 'Log backlog', text: size, binary: true, host: true, seldom: true },
+  { key: 'memory', title: 'Memory of tiers', text: size, steps: BINARY_STEPS },
+  { key: 'backlog', title: 'Log backlog', text: size, steps: BINARY_STEPS, host: true, seldom: true },
   { key: 'cpu', title: 'Host CPU', text: percent, host: true, most: 1, seldom: true },
   { key: 'memory', title: 'Host memory', text: percent, host: true, most: 1, seldom: true },
 ];
@@ -15,7 +17,6 @@ const SERIES_COLOURS = 6;
 // How much the plots show: the least that holds everything there is, up to the hour.
 const SPANS = [[300, '5 minutes', 60], [900, '15 minutes', 300], [1800, '30 minutes', 600],
   [3600, 'hour', 900]];
-const BINARY_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 const plots = {
   drawn: [],
@@ -130,7 +131,7 @@ function options(plot) {
         size: rem * 3.3,
         gap: 4,
         space: rem * 1.7,
-        ...(plot.kind.binary ? { incrs: BINARY_STEPS } : {}),
+        ...(plot.kind.steps ? { incrs: plot.kind.steps } : {}),
         values: (_, splits) => splits.map((split) => plot.kind.text(split)),
       },
     ],

@@ -45,7 +45,7 @@ function seconds(value) {
 function count(value) {
   if (value >= 1e6) return `${short(value / 1e6)}M`;
   if (value >= 1e4) return `${short(value / 1e3)}k`;
-  return value > 0 && value < 0.1 ? value.toFixed(2) : short(value);
+  return value < 1 ? String(Number(value.toFixed(2))) : short(value);
 }
 
 const percent = (share) => `${Math.round(share * 100)}%`;

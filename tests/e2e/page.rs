@@ -179,7 +179,7 @@ fn a_page_that_comes_back_misses_nothing() {
     let agent_id = first.data["agent"].as_u64().unwrap();
     let last = first.data["last"].as_u64().unwrap();
     assert_eq!(id, format!("{agent_id}-{last}"));
-    assert_eq!(live.next_of("status").data["environment"], "production");
+    assert_eq!(live.next_of("status").data["environment"], "test");
     live.next_of("alive");
     drop(live);
     // A row comes while nobody listens.
@@ -254,6 +254,33 @@ fn a_port_that_is_taken_is_an_error_only_where_the_file_asks_for_it() {
     drop(taken);
     agent.restart();
     wait_until(SOON, "the agent answers", || agent.try_ready());
+}
+
+/// The page's twin, ended by keys or a signal.
+#[test]
+fn top_gives_the_terminal_back_and_needs_one() {
+    let mut world = World::new();
+    let program = world.install();
+    let agent = Agent::start(&world);
+    wait_until(SOON, "the agent answers", || agent.try_ready());
+    for end in ["\t\tpq", "\u{3}", "SIGTERM", "SIGHUP", "SIGINT"] {
+        let output = Command::new("python3")
+            .arg(fixture("apps/terminal.py"))
+            .args([end, "q quit"])
+            .arg(&program)
+            .arg("top")
+            .env("GROUNDCREW_SOCKET", world.path().join("run/control.sock"))
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let wanted = serde_json::json!({
+            "ended": 0, "raw_meanwhile": true, "screen_given_back": true, "modes_as_before": true
+        });
+        assert_eq!(said, wanted, "{end:?}: {output:?}");
+    }
+    let piped = world.cli(&["top"]);
+    assert_eq!(piped.code, Some(1), "{piped:?}");
+    assert!(piped.stderr.contains("top needs a terminal"), "{piped:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The table `[http]` of the host's file: where `/ready`, `/metrics` and the status page answer, and
-//! to whom the page does.
+//! The table `[http]` of the host's file: where `/ready`, `/metrics` and the status page answer,
+//! and to whom the page does.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 

@@ -1,5 +1,5 @@
-//! What keeps a status page up to date: server-sent events (<https://html.spec.whatwg.org>, 9.2) with
-//! the status when it has changed, the rows of the last hour as they come, and a sign of life.
+//! What keeps a status page up to date: server-sent events (<https://html.spec.whatwg.org>, 9.2)
+//! with the status when it has changed, the rows of the last hour as they come, and a sign of life.
 //!
 //! A page that comes back says which row it has and gets those it missed. One that takes nothing
 //! costs its place in the count and no memory: the next event is made when the last one was taken.

@@ -1,5 +1,5 @@
-//! The status page as one file, made from `agent/page` by `agent/page/build.mjs` and kept beside it,
-//! so that a build needs no npm.
+//! The status page as one file, made from `agent/page` by `agent/page/build.mjs` and kept beside
+//! it, so that a build needs no npm.
 
 use std::sync::LazyLock;
 

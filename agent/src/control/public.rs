@@ -1,9 +1,9 @@
-//! What answers over TCP: `/ready` for load balancers, `/metrics` for scrapers, and the status page.
-//! Everything here only reads, and who asks is a stranger.
+//! What answers over TCP: `/ready` for load balancers, `/metrics` for scrapers, and the status
+//! page. Everything here only reads, and who asks is a stranger.
 //!
-//! The page tells more than the rest, so it answers only whom the configuration names, and only under
-//! a name that no web site can take: a name that leads here today and elsewhere tomorrow would make a
-//! stranger's script in somebody's browser a reader of this page.
+//! The page tells more than the rest, so it answers only whom the configuration names, and only
+//! under a name that no web site can take: a name that leads here today and elsewhere tomorrow
+//! would make a stranger's script in somebody's browser a reader of this page.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Public {
             let ready = *self.ready.borrow();
             return routes::public(request, ready, &self.requests).await;
         }
-        let mut answer = match self.refused(request, peer) {
+        let mut answer = match refused(self.page, request, peer) {
             Some((status, why)) => answer::refusal(status, why),
             None if path == "/" => page::whole(request.headers()),
             None if request.method() == Method::HEAD => live::head(),
@@ -70,31 +70,6 @@ impl Public {
         answer
     }
 
-    /// Why the page does not answer this request.
-    fn refused(
-        &self,
-        request: &hyper::Request<Incoming>,
-        peer: IpAddr,
-    ) -> Option<(StatusCode, &'static str)> {
-        if self.page == PageAccess::Loopback && !peer.to_canonical().is_loopback() {
-            let why = "the status page answers this host only; http.page = \"all\" changes that";
-            return Some((StatusCode::FORBIDDEN, why));
-        }
-        if !is_own_name(request.uri(), request.headers()) {
-            let why = "ask for localhost or for an address";
-            return Some((StatusCode::MISDIRECTED_REQUEST, why));
-        }
-        let from = request.headers().get("sec-fetch-site");
-        let crosses = from.is_some_and(|from| from == "cross-site" || from == "same-site");
-        if crosses && request.uri().path() != "/" {
-            return Some((StatusCode::FORBIDDEN, "only the page itself may ask for this"));
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Some((StatusCode::METHOD_NOT_ALLOWED, "the status page can only be read"));
-        }
-        None
-    }
-
     fn live(&self, request: &hyper::Request<Incoming>) -> Answer {
         let Ok(room) = Arc::clone(&self.live).try_acquire_owned() else {
             let why = format!("{LIVE_MAX} status pages are open, and there is no room for more");
@@ -103,6 +78,31 @@ impl Public {
         let resume = resumed(request.uri(), request.headers());
         live::events(self.requests.clone(), self.cancel.clone(), resume, room)
     }
+}
+
+/// Why the page does not answer this request.
+fn refused<B>(
+    access: PageAccess,
+    request: &hyper::Request<B>,
+    peer: IpAddr,
+) -> Option<(StatusCode, &'static str)> {
+    if access == PageAccess::Loopback && !peer.to_canonical().is_loopback() {
+        let why = "the status page answers this host only; http.page = \"all\" changes that";
+        return Some((StatusCode::FORBIDDEN, why));
+    }
+    if !is_own_name(request.uri(), request.headers()) {
+        let why = "ask for localhost or for an address";
+        return Some((StatusCode::MISDIRECTED_REQUEST, why));
+    }
+    let from = request.headers().get("sec-fetch-site");
+    let crosses = from.is_some_and(|from| from == "cross-site" || from == "same-site");
+    if crosses && request.uri().path() != "/" {
+        return Some((StatusCode::FORBIDDEN, "only the page itself may ask for this"));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Some((StatusCode::METHOD_NOT_ALLOWED, "the status page can only be read"));
+    }
+    None
 }
 
 /// Whether the request is for a name that leads here for sure: `localhost`, an address, or nothing
@@ -122,8 +122,8 @@ fn is_own_name(uri: &Uri, headers: &HeaderMap) -> bool {
     is_own(&host) && uri.authority().is_none_or(is_own)
 }
 
-/// The last row that a page has, as an agent numbered it: what a browser says when it comes back, or
-/// the page when it had to give up.
+/// The last row that a page has, as an agent numbered it: what a browser says when it comes back,
+/// or the page when it had to give up.
 fn resumed(uri: &Uri, headers: &HeaderMap) -> Option<(Moment, u64)> {
     let said = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
@@ -143,6 +143,25 @@ mod tests {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn other_hosts_see_the_page_only_where_the_file_says_so() {
+        let check = |access: PageAccess, peer: &str, allowed: bool| {
+            let request =
+                hyper::Request::get("/").header("host", "10.0.0.7:9180").body(()).unwrap();
+            let refused = refused(access, &request, peer.parse().unwrap());
+            let wanted = (!allowed).then_some(StatusCode::FORBIDDEN);
+            assert_eq!(refused.map(|(status, _)| status), wanted, "{access:?} {peer}");
+        };
+        for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            check(PageAccess::Loopback, peer, true);
+            check(PageAccess::All, peer, true);
+        }
+        for peer in ["10.0.0.7", "::ffff:10.0.0.7", "fe80::1", "0.0.0.0", "::7f00:1"] {
+            check(PageAccess::Loopback, peer, false);
+            check(PageAccess::All, peer, true);
+        }
     }
 
     #[test]

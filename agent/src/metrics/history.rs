@@ -1,6 +1,6 @@
-//! The last hour in memory, for the status page and `groundcrew top`. Pure: the runtime measures and
-//! brings the time. Never guesses: what is not known of a moment is a gap, not a nought and not a
-//! line from before to after.
+//! The last hour in memory, for the status page and `groundcrew top`. Pure: the runtime measures
+//! and brings the time. Never guesses: what is not known of a moment is a gap, not a nought and not
+//! a line from before to after.
 
 mod rows;
 mod seen;

@@ -1,5 +1,5 @@
-//! The picture. Pure: what is shown in, cells out. Words and units are those of `groundcrew status`,
-//! and a colour only repeats them.
+//! The picture. Pure: what is shown in, cells out. Words and units are those of `groundcrew
+//! status`, and a colour only repeats them.
 
 use groundcrew_core::status::{
     Column as Values, EventLevel, HistoryDocument, MarkKind, StatusDocument, TierColumns,

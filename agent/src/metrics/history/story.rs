@@ -74,7 +74,11 @@ impl Story {
     }
 
     fn note_rollout(&mut self, now: Now, status: &StatusDocument) {
+        let runs = status.release.as_ref().map(|release| release.digest);
         match &status.rollout {
+            // An agent that comes back looks whether what runs is on disk. That is no rollout yet.
+            Some(rollout)
+                if rollout.stage == RolloutStage::Fetching && runs == Some(rollout.digest) => {}
             Some(rollout) => {
                 if !self.continues(rollout, status) {
                     self.end(now, status);

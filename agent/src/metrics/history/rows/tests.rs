@@ -162,7 +162,8 @@ fn values_are_as_short_as_a_plot_is_sharp() {
 
 proptest! {
     /// Whatever was measured when: columns are as long as the times, times ascend, no rate is
-    /// negative, and a reader that asks after each look has, in the end, what one has who asks once.
+    /// negative, and a reader that asks after each look has, in the end, what one has who asks
+    /// once.
     #[test]
     fn columns_are_whole(
         looks in prop::collection::vec((0..100_u64, 0..5000_u64, any::<bool>()), 0..40),

@@ -136,6 +136,21 @@ fn a_newer_wish_ends_a_rollout_and_an_agents_first_look_finds_what_was() {
 }
 
 #[test]
+fn an_agent_that_comes_back_begins_no_rollout_and_a_restart_does() {
+    let mut story = Story::default();
+    story.note(at(100), &status(1, 10, rollout(1, "fetching", 100)));
+    story.note(at(101), &status(1, 10, json!({})));
+    assert_eq!(story.told(at(101).at).1, None);
+    story.note(at(102), &status(1, 10, rollout(1, "fetching", 102)));
+    story.note(at(103), &status(1, 10, rollout(1, "starting", 103)));
+    story.note(at(104), &status(1, 10, json!({})));
+    let timeline = story.told(at(104).at).1.unwrap();
+    assert_eq!((timeline.stages.len(), timeline.began), (1, at(100).at));
+    let kinds: Vec<_> = marks(&story, 104).into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds, [MarkKind::Current, MarkKind::Begun, MarkKind::Settled]);
+}
+
+#[test]
 fn nothing_grows_without_end_and_a_clock_that_was_set_is_no_trouble() {
     let mut story = Story::default();
     for of in 0..1000 {
