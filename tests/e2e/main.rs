@@ -21,6 +21,7 @@ mod logs;
 mod logs_cli;
 mod metrics;
 mod sources;
+mod statsd;
 mod supervision;
 mod supervisor;
 mod survival;

@@ -15,7 +15,7 @@ use groundcrew_core::types::{Environment, TierName};
 use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{LifecycleConfig, SourceUrl, lifecycle, logs, units};
+use super::{LifecycleConfig, MetricsConfig, SourceUrl, lifecycle, logs, metrics, units};
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
 const TOP: &[&str] = &[
@@ -29,6 +29,7 @@ const TOP: &[&str] = &[
     "http",
     "lifecycle",
     "logs",
+    "metrics",
     "tier",
 ];
 const POLL: &[&str] = &["interval"];
@@ -88,6 +89,8 @@ pub struct HostConfig {
     pub lifecycle: LifecycleConfig,
     /// What is shipped of the logs, and where to.
     pub logs: LogSettings,
+    /// What is measured, and by whom.
+    pub metrics: MetricsConfig,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -121,6 +124,7 @@ impl fmt::Debug for HostConfig {
             .field("http_listen", &self.http_listen)
             .field("lifecycle", &self.lifecycle)
             .field("logs", &self.logs)
+            .field("metrics", &self.metrics)
             .field("overrides", &overrides)
             .finish()
     }
@@ -133,13 +137,14 @@ pub fn parse(file: &str, text: &str) -> Result<HostConfig, Problems> {
 
 /// Every key of the file, with its path: `environment`, `poll.interval`, `tier.NAME.port`.
 pub fn keys() -> impl Iterator<Item = String> {
-    let tables = ["poll", "releases", "http", "lifecycle", "logs", "tier"];
+    let tables = ["poll", "releases", "http", "lifecycle", "logs", "metrics", "tier"];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
         .chain(fields::below("poll", POLL))
         .chain(fields::below("releases", RELEASES))
         .chain(fields::below("http", HTTP))
         .chain(fields::below("lifecycle", lifecycle::KEYS))
         .chain(logs::keys())
+        .chain(metrics::keys())
         .chain(fields::below("tier.NAME", TIER))
 }
 
@@ -170,6 +175,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
     });
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
     let logs = top.or("logs", LogSettings::default(), logs::logs);
+    let metrics = top.or("metrics", MetricsConfig::default(), metrics::metrics);
     let overrides = fields::tiers(top, TIER, tier);
     let config = HostConfig {
         environment: environment?,
@@ -182,6 +188,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         http_listen: http?.flatten(),
         lifecycle: lifecycle?.unwrap_or_default(),
         logs: logs?,
+        metrics: metrics?,
         overrides: overrides?,
     };
     let together =

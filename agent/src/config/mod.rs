@@ -8,9 +8,11 @@ pub mod host;
 pub mod host_check;
 pub mod lifecycle;
 mod logs;
+pub mod metrics;
 pub mod problem;
 mod reader;
 pub mod release;
+pub mod statsd;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -18,8 +20,10 @@ pub mod units;
 pub use crate::source_url::{SourceUrl, SourceUrlError};
 pub use host::{HostConfig, ReleasesConfig};
 pub use lifecycle::LifecycleConfig;
+pub use metrics::MetricsConfig;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use release::ParsedRelease;
+pub use statsd::StatsdConfig;
 
 /// Bytes of a configuration file: far more than a person writes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;

@@ -3,8 +3,10 @@
 
 mod exposition;
 mod points;
+pub mod statsd;
 mod totals;
 
 pub use exposition::{Format, exposition};
-pub use points::{of_requests, of_status};
+pub use points::{of_emf, of_requests, of_status};
+pub use statsd::Statsd;
 pub use totals::{Answered, Totals};

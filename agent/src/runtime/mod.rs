@@ -40,7 +40,7 @@ use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
-use crate::metrics::Totals;
+use crate::metrics::{Statsd, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -87,6 +87,9 @@ pub enum RuntimeError {
     /// The log files.
     #[error(transparent)]
     Logs(#[from] crate::logs::LogError),
+    /// What applications measure.
+    #[error(transparent)]
+    Statsd(#[from] crate::metrics::statsd::StatsdError),
     /// The releases on disk.
     #[error(transparent)]
     Store(#[from] crate::releases::store::StoreError),
@@ -132,6 +135,8 @@ struct Agent {
     lifecycle: Arc<Lifecycle>,
     board: Board,
     totals: Totals,
+    /// `None`: applications send nothing.
+    statsd: Option<Statsd>,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: numbers::Usages,
@@ -177,6 +182,7 @@ impl Agent {
         let (events, answers) = mpsc::channel(EVENTS_MAX);
         let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
         let logs = Arc::new(pipelines::open_logs(&config, &log_files, &lifecycle, &cancel)?);
+        let statsd = pipelines::open_statsd(&config)?;
         let (ready, is_ready) = watch::channel(false);
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
@@ -207,6 +213,7 @@ impl Agent {
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             totals: Totals::default(),
+            statsd,
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: numbers::Usages::default(),
@@ -293,10 +300,14 @@ impl Agent {
 
     /// Ends everything of the agent's own. Processes are left as they are.
     async fn close(self) {
-        let Self { control, channel, supervisor, logs, lifecycle, mut tasks, cancel, .. } = self;
+        let Self { control, channel, supervisor, logs, lifecycle, statsd, .. } = self;
+        let Self { mut tasks, cancel, .. } = self;
         cancel.cancel();
         let all = async {
             control.shutdown().await;
+            if let Some(statsd) = statsd {
+                statsd.shutdown();
+            }
             channel.shutdown().await;
             supervisor.shutdown().await;
             while tasks.join_next().await.is_some() {}

@@ -14,7 +14,7 @@ use super::Agent;
 use crate::clock;
 use crate::errors::chain;
 use crate::handoff::protocol::{Stats, StatusCounts};
-use crate::metrics::{self, Answered};
+use crate::metrics::{self, Answered, Statsd};
 use crate::supervisor::usage;
 
 /// CPU time seen at the last look, to tell how much came since.
@@ -81,6 +81,8 @@ impl Agent {
         let (status, ready) = (self.status(), self.controller.is_ready());
         let mut points = metrics::of_status(&status, ready);
         points.extend(metrics::of_requests(&self.totals));
+        points.extend(self.logs.shipped().map(|shipped| metrics::of_emf(shipped.emf_cut)));
+        points.extend(self.statsd.iter().flat_map(Statsd::points));
         points
     }
 

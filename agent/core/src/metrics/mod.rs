@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 pub mod catalog;
 pub mod histogram;
+pub mod statsd;
 
 use histogram::Histogram;
 
