@@ -23,6 +23,7 @@ mod logs_cli;
 mod metrics;
 mod page;
 mod sources;
+mod statsd;
 mod supervision;
 mod supervisor;
 mod survival;

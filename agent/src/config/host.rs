@@ -16,8 +16,8 @@ use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
 use super::{
-    HttpConfig, LifecycleConfig, SourceUrl, TracesConfig, http, lifecycle, logs, metrics, traces,
-    units,
+    HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, http, lifecycle, logs, metrics,
+    traces, units,
 };
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
@@ -94,6 +94,8 @@ pub struct HostConfig {
     pub logs: LogSettings,
     /// What is sent of the metrics, and where to.
     pub metrics: MetricsSettings,
+    /// Where applications send what they measure; `None`: nowhere.
+    pub statsd: Option<StatsdConfig>,
     /// Which requests X-Ray is told about.
     pub traces: TracesConfig,
     /// What the host says over the release, by tier.
@@ -130,6 +132,7 @@ impl fmt::Debug for HostConfig {
             .field("lifecycle", &self.lifecycle)
             .field("logs", &self.logs)
             .field("metrics", &self.metrics)
+            .field("statsd", &self.statsd)
             .field("traces", &self.traces)
             .field("overrides", &overrides)
             .finish()
@@ -175,9 +178,10 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
     let http = top.or("http", HttpConfig::default(), http::http);
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
     let logs = top.or("logs", LogSettings::default(), logs::logs);
-    let metrics = top.or("metrics", MetricsSettings::default(), metrics::metrics);
+    let metrics = top.or("metrics", metrics::Metrics::default(), metrics::metrics);
     let traces = top.or("traces", TracesConfig::default(), traces::traces);
     let overrides = fields::tiers(top, TIER, tier);
+    let metrics = metrics?;
     let mut config = HostConfig {
         environment: environment?,
         source: source?,
@@ -189,7 +193,8 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         http: http?,
         lifecycle: lifecycle?.unwrap_or_default(),
         logs: logs?,
-        metrics: metrics?,
+        metrics: metrics.settings,
+        statsd: metrics.statsd,
         traces: traces?,
         overrides: overrides?,
     };

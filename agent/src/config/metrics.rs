@@ -6,9 +6,10 @@ use groundcrew_core::metrics::settings::{Destination, MetricsSettings, Prices};
 use super::fields;
 use super::problem::shown;
 use super::reader::{Node, Read};
+use super::statsd::{self, StatsdConfig};
 
 /// The keys of `[metrics]`.
-const METRICS: &[&str] = &["namespace", "per_instance", "dimensions", "series_max", "to", "prices"];
+const METRICS: &[&str] = &["namespace", "per_instance", "dimensions", "series_max", "to", "prices", "statsd"];
 const TO: &[&str] = &["kind"];
 const PRICES: &[&str] = &["metric", "put_metric_data", "logs", "s3_get"];
 
@@ -27,15 +28,25 @@ const PRICE_MAX_USD: u64 = 1000;
 
 /// Every key of `[metrics]`, with its path.
 pub(super) fn keys() -> impl Iterator<Item = String> {
-    let tables = ["to", "prices"];
+    let tables = ["to", "prices", "statsd"];
     fields::below("metrics", METRICS)
         .filter(move |key| !tables.iter().any(|table| key.ends_with(&format!(".{table}"))))
         .chain(fields::below("metrics.to", TO))
         .chain(fields::below("metrics.prices", PRICES))
+        .chain(statsd::keys())
+}
+
+/// What `[metrics]` says.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// What is sent, and where to.
+    pub(super) settings: MetricsSettings,
+    /// Where applications send what they measure; `None`: nowhere.
+    pub(super) statsd: Option<StatsdConfig>,
 }
 
 /// `[metrics]` of the host's file.
-pub(super) fn metrics(node: &Node<'_, '_>) -> Read<MetricsSettings> {
+pub(super) fn metrics(node: &Node<'_, '_>) -> Read<Metrics> {
     let section = node.section(METRICS)?;
     let usual = MetricsSettings::default();
     let namespace = section.or("namespace", usual.namespace, namespace);
@@ -45,14 +56,16 @@ pub(super) fn metrics(node: &Node<'_, '_>) -> Read<MetricsSettings> {
         section.or("series_max", usual.series_max, |node| node.number(0..=SERIES_MAX_MAX));
     let to = section.or("to", usual.to, to);
     let prices = section.or("prices", usual.prices, prices);
-    Ok(MetricsSettings {
+    let statsd = section.optional("statsd", statsd::statsd);
+    let settings = MetricsSettings {
         to: to?,
         namespace: namespace?,
         per_instance: per_instance?,
         dimensions: dimensions?,
         series_max: series_max?,
         prices: prices?,
-    })
+    };
+    Ok(Metrics { settings, statsd: statsd? })
 }
 
 fn to(node: &Node<'_, '_>) -> Read<Destination> {
@@ -143,4 +156,3 @@ fn price(node: &Node<'_, '_>) -> Read<u64> {
     micro
         .filter(|price| *price <= PRICE_MAX_USD * 1_000_000)
         .ok_or_else(|| node.refuse(format!("{text} USD is more than {PRICE_MAX_USD} USD"), ""))
-}

@@ -13,6 +13,7 @@ mod metrics;
 pub mod problem;
 mod reader;
 pub mod release;
+pub mod statsd;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -24,6 +25,7 @@ pub use http::{HttpConfig, PageAccess};
 pub use lifecycle::LifecycleConfig;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use release::ParsedRelease;
+pub use statsd::StatsdConfig;
 pub use traces::TracesConfig;
 
 /// Bytes of a configuration file: far more than a person writes.

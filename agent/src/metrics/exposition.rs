@@ -23,6 +23,27 @@ const BOUNDS: [f64; 17] = [
     67.108_864,
 ];
 
+/// The same of what is no time, four times the one before: 0.07 to 281 million.
+const WIDE_BOUNDS: [f64; 17] = [
+    0.065_536,
+    0.262_144,
+    1.048_576,
+    4.194_304,
+    16.777_216,
+    67.108_864,
+    268.435_456,
+    1_073.741_824,
+    4_294.967_296,
+    17_179.869_184,
+    68_719.476_736,
+    274_877.906_944,
+    1_099_511.627_776,
+    4_398_046.511_104,
+    17_592_186.044_416,
+    70_368_744.177_664,
+    281_474_976.710_656,
+];
+
 /// Which of its two formats a scraper understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -139,28 +160,29 @@ fn family(encoder: &mut DescriptorEncoder<'_>, name: &str, points: &[Point]) -> 
         let labels: Vec<(Cow<'_, str>, &str)> =
             point.labels.iter().map(|(key, value)| (label_name(key), value.as_str())).collect();
         if labels.is_empty() {
-            row(&mut metric, about.kind(), &point.value)?;
+            row(&mut metric, about, &point.value)?;
         } else {
-            row(&mut metric.encode_family(&labels)?, about.kind(), &point.value)?;
+            row(&mut metric.encode_family(&labels)?, about, &point.value)?;
         }
     }
     Ok(())
 }
 
-fn row(metric: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> fmt::Result {
+fn row(metric: &mut MetricEncoder<'_>, about: &About, value: &Value) -> fmt::Result {
     match value {
-        Value::Number(number) if kind == Kind::Counter => {
+        Value::Number(number) if about.kind() == Kind::Counter => {
             metric.encode_counter::<NoLabelSet, _, f64>(number, None)
         }
         Value::Number(number) => metric.encode_gauge(number),
-        Value::Histogram(counted) => histogram(metric, counted),
+        Value::Histogram(counted) => histogram(metric, about.unit(), counted),
     }
 }
 
-fn histogram(metric: &mut MetricEncoder<'_>, counted: &Histogram) -> fmt::Result {
+fn histogram(metric: &mut MetricEncoder<'_>, unit: Unit, counted: &Histogram) -> fmt::Result {
+    let bounds = if unit == Unit::Seconds { BOUNDS } else { WIDE_BOUNDS };
     let mut before = 0;
-    let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
-    for bound in BOUNDS {
+    let mut buckets = Vec::with_capacity(bounds.len() + 1);
+    for bound in bounds {
         let within = counted.count_within(bound);
         buckets.push((bound, within - before));
         before = within;
@@ -242,6 +264,25 @@ mod tests {
                        # TYPE http_server_requests_total counter\n";
         assert!(text.contains(counter), "{text}");
         assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
+    }
+
+    #[test]
+    fn what_the_application_sends_is_told_apart_by_name_and_unit() {
+        let mut registry = groundcrew_core::metrics::statsd::Registry::new(10);
+        let packet = b"page.views:3|c|#http.route:/\"x\"\ncheckout:250|ms\ncart:2000|h";
+        registry.packet(packet, false, groundcrew_core::time::Moment(1));
+        let text = exposition(registry.points()).unwrap();
+        for line in [
+            "page_views_total{http_route=\"/\\\"x\\\"\"} 3.0",
+            "checkout_seconds_bucket{le=\"0.131072\"} 0",
+            "checkout_seconds_bucket{le=\"0.262144\"} 1",
+            "checkout_seconds_sum 0.25",
+            "cart_bucket{le=\"1073.741824\"} 0",
+            "cart_bucket{le=\"4294.967296\"} 1",
+            "groundcrew_statsd_lines_total 3.0",
+        ] {
+            assert!(text.lines().any(|known| known == line), "no {line} in\n{text}");
+        }
     }
 
     fn status() -> StatusDocument {

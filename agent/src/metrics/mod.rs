@@ -9,11 +9,13 @@ pub mod history;
 mod host;
 mod node;
 mod points;
+pub mod statsd;
 mod totals;
 
 pub use exposition::{Format, exposition};
 pub use history::History;
 pub use host::HostReader;
 pub use node::{NodeNumbers, of_collections, of_node};
-pub use points::{of_requests, of_status};
+pub use points::{of_emf, of_requests, of_status};
+pub use statsd::Statsd;
 pub use totals::{Answered, Totals};

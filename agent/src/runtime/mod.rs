@@ -44,7 +44,7 @@ use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
 use crate::metrics::cloudwatch::Sender as MetricsSender;
-use crate::metrics::{History, Totals};
+use crate::metrics::{History, Statsd, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -94,6 +94,9 @@ pub enum RuntimeError {
     /// The log files.
     #[error(transparent)]
     Logs(#[from] crate::logs::LogError),
+    /// What applications measure.
+    #[error(transparent)]
+    Statsd(#[from] crate::metrics::statsd::StatsdError),
     /// The releases on disk.
     #[error(transparent)]
     Store(#[from] crate::releases::store::StoreError),
@@ -144,6 +147,8 @@ struct Agent {
     /// `None`: metrics are only there to be scraped.
     cloudwatch: Option<MetricsSender>,
     history: History,
+    /// `None`: applications send nothing.
+    statsd: Option<Statsd>,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: Usages<ProcessId>,
@@ -192,6 +197,7 @@ impl Agent {
         let logs = Arc::new(pipelines::open_logs(&config, &log_files, &lifecycle, &cancel)?);
         let cloudwatch = pipelines::open_cloudwatch(&config, &lifecycle, &cancel);
         let traces = traces::open(&config.traces, &cancel);
+        let statsd = pipelines::open_statsd(&config)?;
         let (ready, is_ready) = watch::channel(false);
         let socket = run_dir.join("control.sock");
         let serving = control::Serving {
@@ -226,6 +232,7 @@ impl Agent {
             totals: Totals::default(),
             cloudwatch,
             history: History::new(clock::at()),
+            statsd,
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: Usages::default(),
@@ -324,11 +331,14 @@ impl Agent {
     async fn close(mut self) {
         // What happened since the last sample is in nobody else's memory.
         self.sample();
-        let Self { control, channel, supervisor, logs, traces, lifecycle, cloudwatch, .. } = self;
+        let Self { control, channel, supervisor, logs, traces, lifecycle, cloudwatch, statsd, .. } = self;
         let (mut tasks, cancel) = (self.tasks, self.cancel);
         cancel.cancel();
         let all = async {
             control.shutdown().await;
+            if let Some(statsd) = statsd {
+                statsd.shutdown();
+            }
             channel.shutdown().await;
             supervisor.shutdown().await;
             while tasks.join_next().await.is_some() {}

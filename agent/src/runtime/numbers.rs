@@ -14,7 +14,7 @@ use super::Agent;
 use crate::clock;
 use crate::errors::chain;
 use crate::handoff::protocol::{Stats, StatusCounts};
-use crate::metrics::{self, Answered, Format, NodeNumbers};
+use crate::metrics::{self, Answered, Format, NodeNumbers, Statsd};
 
 /// What a report says was answered.
 pub(super) fn answered(stats: &Stats) -> Answered {
@@ -54,6 +54,8 @@ impl Agent {
         points.extend(metrics::of_requests(&self.totals));
         points.extend(self.node_points(&status));
         points.extend(self.measured_points(&status));
+        points.extend(self.logs.shipped().map(|shipped| metrics::of_emf(shipped.emf_cut)));
+        points.extend(self.statsd.iter().flat_map(Statsd::points));
         points
     }
 

@@ -1,4 +1,5 @@
-//! What leaves the host all the time: how the logs are opened, and what `status` says about them.
+//! What comes in from the applications and leaves the host all the time: how the logs and StatsD
+//! are opened, and what `status` says about them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::fsx;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{Host, LogError, LogFiles, Logs};
 use crate::metrics::cloudwatch::{Sender as MetricsSender, Settings as MetricsSettings};
+use crate::metrics::statsd::{self, Statsd, StatsdError};
 use crate::releases::source::{Key, Source};
 use crate::traces::Traces;
 
@@ -74,6 +76,17 @@ pub(super) fn open_cloudwatch(
         if is_wanted { Some(instance.await.unwrap_or(name)) } else { None }
     };
     Some(MetricsSender::start(settings, instance, cancel.child_token()))
+}
+
+/// Listens for what applications measure, where the host's file says so.
+pub(super) fn open_statsd(config: &HostConfig) -> Result<Option<Statsd>, StatsdError> {
+    let Some(wanted) = &config.statsd else { return Ok(None) };
+    let settings = statsd::Settings {
+        listen: wanted.listen,
+        socket: wanted.socket.as_ref().map(|socket| socket.path(&config.run_dir)),
+        series_max: usize::try_from(wanted.series_max).unwrap_or(usize::MAX),
+    };
+    Statsd::start(&settings).map(Some)
 }
 
 /// The values that this agent gives to processes and that their names call secret.

@@ -201,6 +201,23 @@ metrics! {
         "What waits to be accepted.";
     PIPELINE_OLDEST = Gauge "groundcrew.pipeline.oldest" Seconds [Pipeline] cloudwatch [[Pipeline]]
         "How long the oldest of it waits.";
+
+    EMF_CUT = Counter "groundcrew.logs.emf.cut" Count [] cloudwatch []
+        "Pieces of EMF lines that were too long for one event: no metrics are made of them.";
+
+    // What applications send as StatsD, and how the counting of it goes.
+    STATSD_PACKETS = Counter "groundcrew.statsd.packets" Count [] cloudwatch []
+        "Packets that applications sent.";
+    STATSD_LINES = Counter "groundcrew.statsd.lines" Count [] cloudwatch []
+        "Lines of them that were counted.";
+    STATSD_BAD = Counter "groundcrew.statsd.bad" Count [Reason] cloudwatch [[]]
+        "Lines that were not counted, because something is wrong with them.";
+    STATSD_DROPPED = Counter "groundcrew.statsd.dropped" Count [Reason] cloudwatch [[]]
+        "Lines and packets that there was no room for.";
+    STATSD_IGNORED = Counter "groundcrew.statsd.ignored" Count [Kind] cloudwatch []
+        "Events and service checks of DogStatsD.";
+    STATSD_SERIES = Gauge "groundcrew.statsd.series" Count [] cloudwatch []
+        "Series that applications send.";
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod minute;
 pub mod outbox;
 pub mod series;
 pub mod settings;
+pub mod statsd;
 
 use histogram::Histogram;
 

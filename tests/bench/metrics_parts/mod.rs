@@ -1,0 +1,6 @@
+//! The parts of the benchmark of the metrics, and the rig that they share.
+
+mod receivers;
+mod rig;
+mod sender;
+pub mod statsd;
