@@ -20,6 +20,7 @@ mod lifecycle;
 mod logs;
 mod logs_cli;
 mod metrics;
+mod notify;
 mod sources;
 mod supervision;
 mod supervisor;

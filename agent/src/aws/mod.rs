@@ -24,6 +24,7 @@ pub mod imds;
 pub mod load_balancing;
 pub mod s3;
 pub mod server_clock;
+pub mod sns;
 
 /// How long region and configuration may take to be found. Off EC2 nobody answers.
 const CONFIG_WITHIN: Duration = Duration::from_secs(5);

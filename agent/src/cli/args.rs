@@ -70,6 +70,9 @@ Example:
     Releases(ReleasesArgs),
     /// What the application printed, across restarts and releases.
     Logs(LogsArgs),
+    /// Try out whether people elsewhere are told.
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),
@@ -286,6 +289,23 @@ pub struct AuditArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `groundcrew notify`.
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Send a test message through each target of [[notify]], and say how it answered.
+    #[command(after_help = "\
+Exit codes: 0 each has it, 1 one has not, 3 the agent is not running.
+
+Examples:
+  groundcrew notify test
+  groundcrew notify test ops")]
+    Test {
+        /// Only this target.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 /// `groundcrew restart`.

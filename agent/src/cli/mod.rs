@@ -11,6 +11,7 @@ mod drain;
 mod drill;
 mod fetch;
 mod logs;
+mod notify;
 mod promote;
 mod publish;
 mod releases;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => block_on(status::run(&args, &client, &mut out)),
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),
+        Command::Notify(command) => block_on(notify::run(&command, &client, &mut out)),
         Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
         Command::Drain(args) => block_on(drain::drain(&args, &client, &mut out)),
         Command::Drill(args) => block_on(drill::run(&args, &client, &mut out)),

@@ -9,13 +9,14 @@ use std::time::Duration;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use groundcrew_core::limits;
 use groundcrew_core::logs::LogSettings;
+use groundcrew_core::notify::settings::{ErrorSettings, TargetSettings};
 use groundcrew_core::spec::{HostLimits, TierOverride};
 use groundcrew_core::types::{Environment, TierName};
 
 use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{LifecycleConfig, SourceUrl, lifecycle, logs, units};
+use super::{LifecycleConfig, SourceUrl, lifecycle, logs, notify, units};
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
 const TOP: &[&str] = &[
@@ -29,6 +30,8 @@ const TOP: &[&str] = &[
     "http",
     "lifecycle",
     "logs",
+    "notify",
+    "errors",
     "tier",
 ];
 const POLL: &[&str] = &["interval"];
@@ -88,6 +91,10 @@ pub struct HostConfig {
     pub lifecycle: LifecycleConfig,
     /// What is shipped of the logs, and where to.
     pub logs: LogSettings,
+    /// Who is told what happens.
+    pub notify: Vec<TargetSettings>,
+    /// Where errors of applications go; `None`: nowhere.
+    pub errors: Option<ErrorSettings>,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -121,6 +128,8 @@ impl fmt::Debug for HostConfig {
             .field("http_listen", &self.http_listen)
             .field("lifecycle", &self.lifecycle)
             .field("logs", &self.logs)
+            .field("notify", &self.notify)
+            .field("errors", &self.errors)
             .field("overrides", &overrides)
             .finish()
     }
@@ -133,13 +142,14 @@ pub fn parse(file: &str, text: &str) -> Result<HostConfig, Problems> {
 
 /// Every key of the file, with its path: `environment`, `poll.interval`, `tier.NAME.port`.
 pub fn keys() -> impl Iterator<Item = String> {
-    let tables = ["poll", "releases", "http", "lifecycle", "logs", "tier"];
+    let tables = ["poll", "releases", "http", "lifecycle", "logs", "notify", "errors", "tier"];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
         .chain(fields::below("poll", POLL))
         .chain(fields::below("releases", RELEASES))
         .chain(fields::below("http", HTTP))
         .chain(fields::below("lifecycle", lifecycle::KEYS))
         .chain(logs::keys())
+        .chain(notify::keys())
         .chain(fields::below("tier.NAME", TIER))
 }
 
@@ -170,6 +180,8 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
     });
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
     let logs = top.or("logs", LogSettings::default(), logs::logs);
+    let notify = top.or("notify", Vec::new(), notify::targets);
+    let errors = top.optional("errors", notify::errors);
     let overrides = fields::tiers(top, TIER, tier);
     let config = HostConfig {
         environment: environment?,
@@ -182,6 +194,8 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         http_listen: http?.flatten(),
         lifecycle: lifecycle?.unwrap_or_default(),
         logs: logs?,
+        notify: notify?,
+        errors: errors?,
         overrides: overrides?,
     };
     let together =

@@ -8,6 +8,7 @@ pub mod host;
 pub mod host_check;
 pub mod lifecycle;
 mod logs;
+mod notify;
 pub mod problem;
 mod reader;
 pub mod release;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::{HostConfig, ParsedRelease, host, release};
 
 mod logs;
+mod notify;
 
 const HOST: &str = r#"
 environment = "production"

@@ -3,8 +3,10 @@
 
 mod exposition;
 mod points;
+mod rollouts;
 mod totals;
 
 pub use exposition::{Format, exposition};
 pub use points::{of_requests, of_status};
+pub use rollouts::Rollouts;
 pub use totals::{Answered, Totals};

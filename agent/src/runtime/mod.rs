@@ -7,6 +7,7 @@ mod effects;
 mod fleet;
 mod inputs;
 mod ledger_file;
+mod notify;
 mod numbers;
 mod pipelines;
 mod reload;
@@ -40,7 +41,7 @@ use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
-use crate::metrics::Totals;
+use crate::metrics::{Rollouts, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -49,6 +50,7 @@ use crate::supervisor::{Supervisor, SupervisorEvent};
 use crate::{clock, handoff, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
+use notify::Telling;
 use reload::Reload;
 use signals::Signals;
 
@@ -81,6 +83,12 @@ pub enum RuntimeError {
     /// What runs could not be found out.
     #[error(transparent)]
     Adopt(#[from] supervisor::AdoptError),
+    /// What tells people elsewhere.
+    #[error("nobody elsewhere can be told")]
+    Https(#[from] crate::https::HttpsError),
+    /// What must not leave the host.
+    #[error("it is not known what must not leave the host")]
+    Redaction(#[source] crate::logs::events::PatternError),
     /// The process channel.
     #[error(transparent)]
     Channel(#[from] handoff::channel::ChannelError),
@@ -132,6 +140,8 @@ struct Agent {
     lifecycle: Arc<Lifecycle>,
     board: Board,
     totals: Totals,
+    rollouts: Rollouts,
+    telling: Telling,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: numbers::Usages,
@@ -187,8 +197,10 @@ impl Agent {
         };
         let (control, requests) = Control::open(serving)?;
         let source = Arc::new(Source::open(&config.source).await);
+        let settings = core_settings(&config, &lifecycle);
+        let telling = Telling::open(&config, &ledger_file, &ledger, settings.seed)?;
         Ok(Self {
-            controller: Controller::new(core_settings(&config, &lifecycle), ledger),
+            controller: Controller::new(settings, ledger),
             config,
             ledger_file,
             source,
@@ -207,6 +219,8 @@ impl Agent {
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             totals: Totals::default(),
+            rollouts: Rollouts::default(),
+            telling,
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: numbers::Usages::default(),
@@ -229,10 +243,14 @@ impl Agent {
     async fn live(&mut self, signals: &Signals) -> Result<(), RuntimeError> {
         let begun = self.look_around().await?;
         self.step(begun).await;
+        let began = notify::began(clock::wall());
+        tell::tell(&began);
+        self.notify(&began);
         systemd::ready();
         let mut watchdog = systemd::watchdog_interval().map(ticks);
         let mut samples = Some(ticks(sampling::EVERY));
         while !self.exit {
+            let tells = self.telling.next_wake();
             let event = tokio::select! {
                 Some(event) = self.supervised.recv() => self.supervisor_says(event),
                 Some(event) = self.said.recv() => self.process_says(event),
@@ -250,6 +268,11 @@ impl Agent {
                     None
                 }
                 () = until(self.controller.next_wake()) => Some(Event::Tick),
+                Some(delivered) = self.telling.answered.recv() => {
+                    self.delivered(delivered);
+                    None
+                }
+                () = until(tells) => None,
                 // Said by the loop itself, so that it is missed when the loop is stuck.
                 () = due(&mut watchdog) => {
                     systemd::alive();
@@ -263,6 +286,10 @@ impl Agent {
             if let Some(event) = event {
                 self.step(event).await;
             }
+            self.deliver();
+        }
+        if !self.reload.is_due {
+            self.flush_notifications().await;
         }
         Ok(())
     }

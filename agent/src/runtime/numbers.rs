@@ -81,6 +81,8 @@ impl Agent {
         let (status, ready) = (self.status(), self.controller.is_ready());
         let mut points = metrics::of_status(&status, ready);
         points.extend(metrics::of_requests(&self.totals));
+        points.extend(self.rollouts.points());
+        points.extend(self.notifications());
         points
     }
 

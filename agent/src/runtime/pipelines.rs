@@ -43,7 +43,7 @@ pub(super) fn open_logs(
 }
 
 /// The values that this agent gives to processes and that their names call secret.
-fn secrets(config: &HostConfig) -> Vec<String> {
+pub(super) fn secrets(config: &HostConfig) -> Vec<String> {
     let variables = config.overrides.values().flat_map(|over| &over.env);
     let mut secrets = Vec::new();
     for (name, value) in variables {
@@ -102,7 +102,8 @@ impl Agent {
 
     /// How the pipelines are.
     pub(super) fn pipelines(&self) -> Vec<PipelineStatus> {
-        let Some(shipped) = self.logs.shipped() else { return Vec::new() };
+        let targets = self.targets();
+        let Some(shipped) = self.logs.shipped() else { return targets };
         let now = clock::at();
         let status = PipelineStatus {
             name: "logs".to_owned(),
@@ -115,7 +116,7 @@ impl Agent {
             rejected: shipped.rejected,
             reason: shipped.reason,
         };
-        vec![status]
+        std::iter::once(status).chain(targets).collect()
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) const EVERY: Duration = Duration::from_secs(10);
 impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
+        self.watch_pipelines();
         let points = self.points();
         tracing::trace!("{} points", points.len());
     }

@@ -155,6 +155,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("clock", &[LEAVES]),
     ("errors", &[LEAVES]),
     ("fsx", &[LEAVES]),
+    ("https", &[LEAVES]),
     ("memory", &[LEAVES]),
     ("net", &[LEAVES]),
     ("pattern", &[LEAVES]),
@@ -162,6 +163,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("source_url", &[LEAVES]),
     ("systemd", &[LEAVES]),
     ("telemetry", &[LEAVES]),
+    ("wording", &[LEAVES]),
     ("config", &[LEAVES]),
     ("aws", &[LEAVES]),
     ("supervisor", &[LEAVES]),
@@ -170,6 +172,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("logs", &[LEAVES, &["aws"]]),
     ("metrics", &[LEAVES, &["aws"]]),
     ("lifecycle", &[LEAVES, &["aws"]]),
+    ("notify", &[LEAVES, &["aws"]]),
     ("backups", &[LEAVES, &["aws"]]),
     // Log lines go from their files to the command line without a detour through the runtime.
     ("control", &[LEAVES, &["config", "logs", "metrics"]]),
@@ -178,8 +181,19 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("demo", &[LEAVES, &["config", "control", "releases"]]),
     ("cli", &[LEAVES, FEATURES, &["runtime", "demo"]]),
 ];
-const LEAVES: &[&str] =
-    &["clock", "errors", "fsx", "net", "pattern", "procfs", "source_url", "systemd", "telemetry"];
+const LEAVES: &[&str] = &[
+    "clock",
+    "errors",
+    "fsx",
+    "https",
+    "net",
+    "pattern",
+    "procfs",
+    "source_url",
+    "systemd",
+    "telemetry",
+    "wording",
+];
 const FEATURES: &[&str] = &[
     "config",
     "aws",
@@ -189,6 +203,7 @@ const FEATURES: &[&str] = &[
     "logs",
     "metrics",
     "lifecycle",
+    "notify",
     "backups",
     "control",
 ];
