@@ -16,10 +16,12 @@ pub mod demo;
 pub mod errors;
 pub mod fsx;
 pub mod handoff;
+pub mod https;
 pub mod lifecycle;
 pub mod logs;
 pub mod memory;
 pub mod metrics;
+pub mod notify;
 pub mod pattern;
 pub mod procfs;
 pub mod random;
@@ -30,6 +32,7 @@ pub mod supervisor;
 pub mod systemd;
 pub mod telemetry;
 pub mod traces;
+pub mod wording;
 
 /// The binary. Starting a tier's process comes before everything else: it is the same binary under
 /// a hidden subcommand, and each millisecond spent here is one longer without that process.

@@ -21,6 +21,7 @@ mod lifecycle;
 mod logs;
 mod logs_cli;
 mod metrics;
+mod notify;
 mod page;
 mod sources;
 mod statsd;

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 mod audit;
+mod event;
 mod history;
 mod lifecycle;
 mod line;
@@ -14,6 +15,7 @@ mod pipelines;
 mod releases;
 
 pub use audit::{AuditDocument, Count, SourceAudit};
+pub use event::{EventLevel, EventStatus, Subject, Topic};
 pub use history::{
     Column, HistoryDocument, HostColumns, Mark, MarkKind, RolloutOutcome, TierColumns, Timeline,
     TimelineEnd, TimelineStage,
@@ -342,41 +344,6 @@ pub struct SourceStatus {
     pub last_ok: Option<Wall>,
     /// Why it did not answer the last time it was asked.
     pub error: Option<String>,
-}
-
-/// How much an event matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EventLevel {
-    /// As it should be.
-    Normal,
-    /// Unexpected, and mended.
-    Warning,
-    /// Something was lost, or a person is needed.
-    Error,
-}
-
-impl EventLevel {
-    /// The word people read; the same as in JSON.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventStatus {
-    /// When.
-    pub at: Wall,
-    /// How much it matters.
-    pub level: EventLevel,
-    /// What, as a sentence.
-    pub text: String,
 }
 
 #[cfg(test)]

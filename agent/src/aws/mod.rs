@@ -25,6 +25,7 @@ pub mod imds;
 pub mod load_balancing;
 pub mod s3;
 pub mod server_clock;
+pub mod sns;
 pub mod xray;
 
 /// How long region and configuration may take to be found. Off EC2 nobody answers.

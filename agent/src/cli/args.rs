@@ -79,6 +79,9 @@ Example:
     Logs(LogsArgs),
     /// The list of metrics, and dashboards and alarms made of it.
     Metrics(MetricsArgs),
+    /// Try out whether people elsewhere are told.
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),
@@ -345,6 +348,23 @@ pub struct PlaceArgs {
     /// The namespace, as metrics.namespace has it.
     #[arg(long, value_name = "NAME", default_value = "groundcrew")]
     pub namespace: String,
+}
+
+/// `groundcrew notify`.
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Send a test message through each target of [[notify]], and say how it answered.
+    #[command(after_help = "\
+Exit codes: 0 each has it, 1 one has not, 3 the agent is not running.
+
+Examples:
+  groundcrew notify test
+  groundcrew notify test ops")]
+    Test {
+        /// Only this target.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 /// `groundcrew restart`.

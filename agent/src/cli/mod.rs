@@ -12,6 +12,7 @@ mod drill;
 mod fetch;
 mod logs;
 mod metrics;
+mod notify;
 mod promote;
 mod publish;
 mod releases;
@@ -83,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),
         Command::Metrics(args) => metrics::run(&args, &mut out),
+        Command::Notify(command) => block_on(notify::run(&command, &client, &mut out)),
         Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
         Command::Drain(args) => block_on(drain::drain(&args, &client, &mut out)),
         Command::Drill(args) => block_on(drill::run(&args, &client, &mut out)),

@@ -9,6 +9,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use groundcrew_core::limits;
 use groundcrew_core::logs::LogSettings;
 use groundcrew_core::metrics::settings::MetricsSettings;
+use groundcrew_core::notify::settings::{ErrorSettings, TargetSettings};
 use groundcrew_core::spec::{HostLimits, TierOverride};
 use groundcrew_core::types::{Environment, TierName};
 
@@ -16,8 +17,8 @@ use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
 use super::{
-    HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, http, lifecycle, logs, metrics,
-    traces, units,
+    HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, http, lifecycle, logs,
+    metrics, notify, traces, units,
 };
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
@@ -34,6 +35,8 @@ const TOP: &[&str] = &[
     "logs",
     "metrics",
     "traces",
+    "notify",
+    "errors",
     "tier",
 ];
 const POLL: &[&str] = &["interval"];
@@ -98,6 +101,10 @@ pub struct HostConfig {
     pub statsd: Option<StatsdConfig>,
     /// Which requests X-Ray is told about.
     pub traces: TracesConfig,
+    /// Who is told what happens.
+    pub notify: Vec<TargetSettings>,
+    /// Where errors of applications go; `None`: nowhere.
+    pub errors: Option<ErrorSettings>,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -134,6 +141,8 @@ impl fmt::Debug for HostConfig {
             .field("metrics", &self.metrics)
             .field("statsd", &self.statsd)
             .field("traces", &self.traces)
+            .field("notify", &self.notify)
+            .field("errors", &self.errors)
             .field("overrides", &overrides)
             .finish()
     }
@@ -146,7 +155,18 @@ pub fn parse(file: &str, text: &str) -> Result<HostConfig, Problems> {
 
 /// Every key of the file, with its path: `environment`, `poll.interval`, `tier.NAME.port`.
 pub fn keys() -> impl Iterator<Item = String> {
-    let tables = ["poll", "releases", "http", "lifecycle", "logs", "metrics", "traces", "tier"];
+    let tables = [
+        "poll",
+        "releases",
+        "http",
+        "lifecycle",
+        "logs",
+        "metrics",
+        "traces",
+        "notify",
+        "errors",
+        "tier",
+    ];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
         .chain(fields::below("poll", POLL))
         .chain(fields::below("releases", RELEASES))
@@ -155,6 +175,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         .chain(logs::keys())
         .chain(metrics::keys())
         .chain(fields::below("traces", traces::KEYS))
+        .chain(notify::keys())
         .chain(fields::below("tier.NAME", TIER))
 }
 
@@ -180,6 +201,8 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
     let logs = top.or("logs", LogSettings::default(), logs::logs);
     let metrics = top.or("metrics", metrics::Metrics::default(), metrics::metrics);
     let traces = top.or("traces", TracesConfig::default(), traces::traces);
+    let notify = top.or("notify", Vec::new(), notify::targets);
+    let errors = top.optional("errors", notify::errors);
     let overrides = fields::tiers(top, TIER, tier);
     let metrics = metrics?;
     let mut config = HostConfig {
@@ -196,6 +219,8 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         metrics: metrics.settings,
         statsd: metrics.statsd,
         traces: traces?,
+        notify: notify?,
+        errors: errors?,
         overrides: overrides?,
     };
     if !config.http.asked_for && uses_port(&config, http::LISTEN.port()) {

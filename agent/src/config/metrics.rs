@@ -9,7 +9,8 @@ use super::reader::{Node, Read};
 use super::statsd::{self, StatsdConfig};
 
 /// The keys of `[metrics]`.
-const METRICS: &[&str] = &["namespace", "per_instance", "dimensions", "series_max", "to", "prices", "statsd"];
+const METRICS: &[&str] =
+    &["namespace", "per_instance", "dimensions", "series_max", "to", "prices", "statsd"];
 const TO: &[&str] = &["kind"];
 const PRICES: &[&str] = &["metric", "put_metric_data", "logs", "s3_get"];
 
@@ -156,3 +157,4 @@ fn price(node: &Node<'_, '_>) -> Read<u64> {
     micro
         .filter(|price| *price <= PRICE_MAX_USD * 1_000_000)
         .ok_or_else(|| node.refuse(format!("{text} USD is more than {PRICE_MAX_USD} USD"), ""))
+}

@@ -10,6 +10,7 @@ pub mod http;
 pub mod lifecycle;
 mod logs;
 mod metrics;
+mod notify;
 pub mod problem;
 mod reader;
 pub mod release;

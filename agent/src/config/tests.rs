@@ -10,6 +10,7 @@ use super::{HostConfig, HttpConfig, ParsedRelease, host, release};
 mod http;
 mod logs;
 mod metrics;
+mod notify;
 mod statsd;
 mod traces;
 

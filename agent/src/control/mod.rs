@@ -130,6 +130,13 @@ pub enum Request {
     },
     /// Which agent is this?
     Agent(oneshot::Sender<AgentDocument>),
+    /// Send a test message to one target of `[[notify]]`, or to all.
+    NotifyTest {
+        /// Only this one.
+        name: Option<String>,
+        /// How each answered, or why none was asked.
+        answer: oneshot::Sender<Result<Vec<NotifyTest>, String>>,
+    },
     /// Replace a tier's processes.
     Restart {
         /// Which tier.
@@ -149,6 +156,17 @@ pub struct AgentDocument {
     /// Whether `/ready` says so.
     pub ready: bool,
     /// It should have become another binary, and this is why it has not.
+    pub failed: Option<String>,
+}
+
+/// How a target answered to a test message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyTest {
+    /// Its name.
+    pub name: String,
+    /// Of which kind it is, such as `slack`.
+    pub kind: String,
+    /// Why it does not have the message; `None`: it has.
     pub failed: Option<String>,
 }
 

@@ -97,6 +97,7 @@ impl Desk {
             (&Method::POST, "/v1/drill") => self.drill(&query).await,
             (&Method::POST, "/v1/standby") => self.order(Request::Standby).await,
             (&Method::POST, "/v1/reload") => self.reload().await,
+            (&Method::POST, "/v1/notify/test") => self.notify_test(&query).await,
             (&Method::GET, "/v1/agent") => self.agent().await,
             (&Method::GET, "/v1/history") => self.history(&query).await,
             (&Method::GET, "/ready" | "/metrics") => {
@@ -130,6 +131,15 @@ impl Desk {
         match self.ask(Request::Reload(sender), receiver).await? {
             Ok(()) => Ok(answer::json(StatusCode::OK, &())),
             Err(why) => Err(Refused(StatusCode::CONFLICT, why)),
+        }
+    }
+
+    async fn notify_test(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let request = Request::NotifyTest { name: query.get("name"), answer: sender };
+        match self.ask(request, receiver).await? {
+            Ok(tests) => Ok(answer::json(StatusCode::OK, &tests)),
+            Err(why) => Err(Refused(StatusCode::NOT_FOUND, why)),
         }
     }
 

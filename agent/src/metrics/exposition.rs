@@ -271,7 +271,7 @@ mod tests {
         let mut registry = groundcrew_core::metrics::statsd::Registry::new(10);
         let packet = b"page.views:3|c|#http.route:/\"x\"\ncheckout:250|ms\ncart:2000|h";
         registry.packet(packet, false, groundcrew_core::time::Moment(1));
-        let text = exposition(registry.points()).unwrap();
+        let text = exposition(registry.points(), Format::OpenMetrics).unwrap();
         for line in [
             "page_views_total{http_route=\"/\\\"x\\\"\"} 3.0",
             "checkout_seconds_bucket{le=\"0.131072\"} 0",

@@ -9,6 +9,7 @@ pub mod history;
 mod host;
 mod node;
 mod points;
+mod rollouts;
 pub mod statsd;
 mod totals;
 
@@ -17,5 +18,6 @@ pub use history::History;
 pub use host::HostReader;
 pub use node::{NodeNumbers, of_collections, of_node};
 pub use points::{of_emf, of_requests, of_status};
+pub use rollouts::Rollouts;
 pub use statsd::Statsd;
 pub use totals::{Answered, Totals};

@@ -13,6 +13,7 @@ use groundcrew_core::time::ms;
 use groundcrew_core::types::{Desired, Digest, Pid, ProcessId, ReleaseRef, Run, Target};
 use tokio::sync::watch;
 
+use super::tell::tell;
 use super::{Agent, Fetching, Known, traces};
 use crate::config;
 use crate::errors::chain;
@@ -64,7 +65,11 @@ impl Agent {
                 let after = groundcrew_core::time::text(Duration::from_millis(step.after_ms));
                 tracing::info!("drain +{after}: {}", step.text);
             }
-            Effect::Tell(told) => self.tell(&told),
+            Effect::Tell(told) => {
+                tell(&told);
+                self.notify(&told);
+            }
+            Effect::Measured(measured) => self.rollouts.count(measured),
             Effect::Exit => self.exit = true,
         }
     }
@@ -219,6 +224,7 @@ impl Agent {
         self.known.remove(id);
         self.board.remove(id);
         self.usage.remove(id);
+        self.telling.forget(id);
         self.supervisor.retire(id);
         self.say_living();
     }

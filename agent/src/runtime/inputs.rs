@@ -7,6 +7,7 @@ use groundcrew_core::event::{Event, Found, HandoffState, News};
 use groundcrew_core::ledger::GenerationRecord;
 use groundcrew_core::types::{Pid, ProcessId, Run, Target, TierName};
 
+use super::notify::Crash;
 use super::numbers::answered;
 use super::{Agent, Known, RuntimeError, effects};
 use crate::control::Request;
@@ -103,6 +104,8 @@ impl Agent {
                 let exited = Event::Process { id: id.clone(), run, news: News::Exited(exit) };
                 let Some(reason) = reason else { return Some(exited) };
                 // Said first, so that the exit's own line carries it.
+                let crash = Crash { message: reason.clone(), stack: String::new() };
+                self.telling.crashing(&id, run, crash);
                 self.answer(Event::Process { id, run, news: News::Crashing(reason) });
                 self.answer(exited);
                 None
@@ -127,7 +130,11 @@ impl Agent {
             FromProcess::Drained { cut, .. } => {
                 News::Drained { cut: u32::try_from(cut).unwrap_or(u32::MAX) }
             }
-            FromProcess::Crash { message, .. } => News::Crashing(message),
+            FromProcess::Crash { message, stack, .. } => {
+                let crash = Crash { message: message.clone(), stack: stack.unwrap_or_default() };
+                self.telling.crashing(&id, run, crash);
+                News::Crashing(message)
+            }
             FromProcess::Stats(stats) => self.count(&id, run, stats)?,
             FromProcess::Traces(notes) => {
                 self.trace(&id, run, &notes);
@@ -217,6 +224,10 @@ impl Agent {
             }
             Request::Agent(answer) => {
                 drop(answer.send(self.reload.document(self.controller.is_ready())));
+                None
+            }
+            Request::NotifyTest { name, answer } => {
+                self.test_notifications(name, answer);
                 None
             }
             Request::Restart { tier, answer } => {

@@ -8,6 +8,7 @@ mod fleet;
 mod inputs;
 mod ledger_file;
 mod measured;
+mod notify;
 mod numbers;
 mod pipelines;
 mod reload;
@@ -44,7 +45,7 @@ use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
 use crate::metrics::cloudwatch::Sender as MetricsSender;
-use crate::metrics::{History, Statsd, Totals};
+use crate::metrics::{History, Rollouts, Statsd, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -55,6 +56,7 @@ use crate::{clock, handoff, random, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
 use measured::Measured;
+use notify::Telling;
 use reload::Reload;
 use signals::Signals;
 use usages::Usages;
@@ -88,6 +90,12 @@ pub enum RuntimeError {
     /// What runs could not be found out.
     #[error(transparent)]
     Adopt(#[from] supervisor::AdoptError),
+    /// What tells people elsewhere.
+    #[error("nobody elsewhere can be told")]
+    Https(#[from] crate::https::HttpsError),
+    /// What must not leave the host.
+    #[error("it is not known what must not leave the host")]
+    Redaction(#[source] crate::logs::events::PatternError),
     /// The process channel.
     #[error(transparent)]
     Channel(#[from] handoff::channel::ChannelError),
@@ -149,6 +157,8 @@ struct Agent {
     history: History,
     /// `None`: applications send nothing.
     statsd: Option<Statsd>,
+    rollouts: Rollouts,
+    telling: Telling,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
     usage: Usages<ProcessId>,
@@ -209,8 +219,10 @@ impl Agent {
         let (control, requests) = Control::open(serving)?;
         let source = Arc::new(Source::open(&config.source).await);
         let measured = Measured::new(&config.state_dir);
+        let settings = core_settings(&config, &lifecycle);
+        let telling = Telling::open(&config, &ledger_file, &ledger, settings.seed)?;
         Ok(Self {
-            controller: Controller::new(core_settings(&config, &lifecycle), ledger),
+            controller: Controller::new(settings, ledger),
             config,
             ledger_file,
             source,
@@ -233,6 +245,8 @@ impl Agent {
             cloudwatch,
             history: History::new(clock::at()),
             statsd,
+            rollouts: Rollouts::default(),
+            telling,
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: Usages::default(),
@@ -256,10 +270,14 @@ impl Agent {
     async fn live(&mut self, signals: &Signals) -> Result<(), RuntimeError> {
         let begun = self.look_around().await?;
         self.step(begun).await;
+        let began = notify::began(clock::wall());
+        tell::tell(&began);
+        self.notify(&began);
         systemd::ready();
         let mut watchdog = systemd::watchdog_interval().map(ticks);
         let mut samples = Some(ticks(sampling::EVERY));
         while !self.exit {
+            let tells = self.telling.next_wake();
             let event = tokio::select! {
                 Some(event) = self.supervised.recv() => self.supervisor_says(event),
                 Some(event) = self.said.recv() => self.process_says(event),
@@ -277,6 +295,11 @@ impl Agent {
                     None
                 }
                 () = until(self.controller.next_wake()) => Some(Event::Tick),
+                Some(delivered) = self.telling.answered.recv() => {
+                    self.delivered(delivered);
+                    None
+                }
+                () = until(tells) => None,
                 // Said by the loop itself, so that it is missed when the loop is stuck.
                 () = due(&mut watchdog) => {
                     systemd::alive();
@@ -290,6 +313,10 @@ impl Agent {
             if let Some(event) = event {
                 self.step(event).await;
             }
+            self.deliver();
+        }
+        if !self.reload.is_due {
+            self.flush_notifications().await;
         }
         Ok(())
     }
@@ -331,7 +358,9 @@ impl Agent {
     async fn close(mut self) {
         // What happened since the last sample is in nobody else's memory.
         self.sample();
-        let Self { control, channel, supervisor, logs, traces, lifecycle, cloudwatch, statsd, .. } = self;
+        let Self {
+            control, channel, supervisor, logs, traces, lifecycle, cloudwatch, statsd, ..
+        } = self;
         let (mut tasks, cancel) = (self.tasks, self.cancel);
         cancel.cancel();
         let all = async {

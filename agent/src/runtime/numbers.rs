@@ -56,6 +56,8 @@ impl Agent {
         points.extend(self.measured_points(&status));
         points.extend(self.logs.shipped().map(|shipped| metrics::of_emf(shipped.emf_cut)));
         points.extend(self.statsd.iter().flat_map(Statsd::points));
+        points.extend(self.rollouts.points());
+        points.extend(self.notifications());
         points
     }
 

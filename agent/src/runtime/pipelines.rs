@@ -90,7 +90,7 @@ pub(super) fn open_statsd(config: &HostConfig) -> Result<Option<Statsd>, StatsdE
 }
 
 /// The values that this agent gives to processes and that their names call secret.
-fn secrets(config: &HostConfig) -> Vec<String> {
+pub(super) fn secrets(config: &HostConfig) -> Vec<String> {
     let variables = config.overrides.values().flat_map(|over| &over.env);
     let mut secrets = Vec::new();
     for (name, value) in variables {
@@ -165,7 +165,12 @@ impl Agent {
     /// How the pipelines are.
     pub(super) fn pipelines(&self) -> Vec<PipelineStatus> {
         let traces = self.traces.as_ref().map(Traces::status);
-        self.logs_status().into_iter().chain(self.metrics_status()).chain(traces).collect()
+        self.logs_status()
+            .into_iter()
+            .chain(self.metrics_status())
+            .chain(traces)
+            .chain(self.targets())
+            .collect()
     }
 
     fn metrics_status(&self) -> Option<PipelineStatus> {

@@ -12,6 +12,7 @@ impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
         let began = clock::precise();
+        self.watch_pipelines();
         self.measure();
         let points: Arc<[Point]> = self.points().into();
         self.history.measure(clock::at(), &points);

@@ -11,6 +11,7 @@ pub mod fault_proxy;
 pub mod fleet;
 pub mod forged;
 pub mod histogram;
+pub mod hook_endpoint;
 pub mod http_client;
 pub mod load;
 pub mod log_endpoint;

@@ -155,6 +155,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("clock", &[LEAVES]),
     ("errors", &[LEAVES]),
     ("fsx", &[LEAVES]),
+    ("https", &[LEAVES]),
     ("memory", &[LEAVES]),
     ("net", &[LEAVES]),
     ("pattern", &[LEAVES]),
@@ -163,6 +164,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("source_url", &[LEAVES]),
     ("systemd", &[LEAVES]),
     ("telemetry", &[LEAVES]),
+    ("wording", &[LEAVES]),
     ("config", &[LEAVES]),
     ("aws", &[LEAVES]),
     ("supervisor", &[LEAVES]),
@@ -172,6 +174,7 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("metrics", &[LEAVES, &["aws"]]),
     ("traces", &[LEAVES, &["aws"]]),
     ("lifecycle", &[LEAVES, &["aws"]]),
+    ("notify", &[LEAVES, &["aws"]]),
     ("backups", &[LEAVES, &["aws"]]),
     // Log lines go from their files to the command line without a detour through the runtime.
     ("control", &[LEAVES, &["config", "logs", "metrics"]]),
@@ -184,6 +187,7 @@ const LEAVES: &[&str] = &[
     "clock",
     "errors",
     "fsx",
+    "https",
     "net",
     "pattern",
     "procfs",
@@ -191,6 +195,7 @@ const LEAVES: &[&str] = &[
     "source_url",
     "systemd",
     "telemetry",
+    "wording",
 ];
 const FEATURES: &[&str] = &[
     "config",
@@ -202,6 +207,7 @@ const FEATURES: &[&str] = &[
     "metrics",
     "traces",
     "lifecycle",
+    "notify",
     "backups",
     "control",
 ];

@@ -188,6 +188,27 @@ metrics! {
     GC_DURATION = Histogram "v8js.gc.duration" Seconds [Tier, GcType] cloudwatch [[Tier]]
         "How long garbage collections took.";
 
+    // Deployments and drains.
+    DEPLOYMENTS = Counter "groundcrew.deployments" Count [Reason] cloudwatch [[Reason]]
+        "Deployments that came so far: started, settled, rejected, rolled_back.";
+    ROLLOUT_STAGE = Histogram "groundcrew.rollout.stage.duration" Seconds [Stage]
+        cloudwatch [[Stage]]
+        "How long the parts of rollouts took: fetch, ready, cutover, bleed, trial.";
+    LEAD_TIME = Histogram "groundcrew.deployment.lead_time" Seconds [] cloudwatch [[]]
+        "From the channel's wish to the end of the trial.";
+    TIME_TO_RESTORE = Histogram "groundcrew.deployment.time_to_restore" Seconds []
+        cloudwatch [[]]
+        "From the first sign that a release is bad to the one before serving again.";
+    DRAINS = Counter "groundcrew.drains" Count [Reason] cloudwatch [[Reason]]
+        "Drains that ended: complete, or incomplete when requests were cut.";
+    DRAIN_DURATION = Histogram "groundcrew.drain.duration" Seconds [] cloudwatch [[]]
+        "How long drains took until the last process had ended.";
+
+    // What people are told.
+    NOTIFICATIONS = Counter "groundcrew.notifications" Count [Pipeline, Reason]
+        cloudwatch [[Reason]]
+        "Messages by target, and what became of them: sent, failed, suppressed, dropped.";
+
     // Ways out of the host.
     PIPELINE_SENT = Counter "groundcrew.pipeline.sent" Count [Pipeline] cloudwatch [[Pipeline]]
         "Events that were accepted.";
