@@ -421,7 +421,9 @@ function observe(server) {
         const status = (stream.sentHeaders && stream.sentHeaders[':status']) || 0;
         const ms = end(connection, began, status);
         if (tracing === null || ms < 0 || !isSampled(headers['x-amzn-trace-id'])) return;
-        note(headers, headers[':method'], headers[':path'], status, ms, stream.sentHeaders);
+        if (!hasRoom()) return;
+        const length = stream.sentHeaders && stream.sentHeaders['content-length'];
+        note(headers, headers[':method'], headers[':path'], status, ms, length);
       }));
     });
   }
@@ -874,10 +876,18 @@ function traceHeader({ rawHeaders }) {
 }
 
 function trace(request, response, status, ms) {
-  if (!isSampled(traceHeader(request))) return;
+  if (!isSampled(traceHeader(request)) || !hasRoom()) return;
   // Routers of frameworks cut off what they have matched, and keep the whole here.
   const url = typeof request.originalUrl === 'string' ? request.originalUrl : request.url;
-  note(request.headers, request.method, url, status, ms, response.getHeaders());
+  const length = response.getHeader('content-length');
+  note(request.headers, request.method, url, status, ms, length);
+}
+
+// What there is no room for is counted, and costs no more.
+function hasRoom() {
+  const free = notes.waiting.length < NOTES_MAX;
+  if (!free) notes.dropped++;
+  return free;
 }
 
 // The newest of those that were in flight when the connection went.
@@ -887,13 +897,9 @@ function traceUnanswered({ latest, began, pipelined }) {
   trace(latest.req, latest, 0, performance.now() - since);
 }
 
-function note(headers, method, url, status, ms, sent) {
-  if (notes.waiting.length >= NOTES_MAX) {
-    notes.dropped++;
-    return;
-  }
+function note(headers, method, url, status, ms, sentLength) {
   const text = (value, max) => (typeof value === 'string' ? value.slice(0, max) : undefined);
-  const length = sent ? Number(sent['content-length']) : NaN;
+  const length = sentLength === undefined ? NaN : Number(sentLength);
   // The last is the one that the load balancer saw; those before it are what the client says.
   const forwarded = headers['x-forwarded-for'];
   const ip = typeof forwarded === 'string' ? forwarded.slice(-NOTE_CHARS_MAX.ip) : undefined;

@@ -1,5 +1,6 @@
 //! A noted request as a segment of X-Ray. Pure; the ids that a request lacks are made of numbers
-//! that come in. Nothing of a request is in it but what X-Ray has a field for: no query, no cookies.
+//! that come in. Nothing of a request is in it but what X-Ray has a field for: no query, no
+//! cookies.
 
 use groundcrew_core::traces::Note;
 use groundcrew_core::traces::header::{SegmentId, TraceId};
