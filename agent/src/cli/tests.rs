@@ -95,6 +95,8 @@ fn the_help_fits_a_screen() {
       top       The last hour and what runs now, in a terminal, until q is pressed
       releases  The releases on this host, or one of them in detail
       logs      What the application printed, across restarts and releases
+      metrics   The list of metrics, and dashboards and alarms made of it
+      notify    Try out whether people elsewhere are told
       restart   Replace a tier's processes by new ones, without failing a request
       drain     Let this host leave: out of its load balancers, requests answered, tiers ended
       drill     Play a notice on this host, end to end, and say how it went

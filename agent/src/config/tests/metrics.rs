@@ -90,5 +90,5 @@ fn single_mistakes() {
 #[test]
 fn every_key_is_listed_once() {
     let keys: Vec<_> = host::keys().filter(|key| key.starts_with("metrics.")).collect();
-    insta::assert_snapshot!(keys.join(" "), @"metrics.namespace metrics.per_instance metrics.dimensions metrics.series_max metrics.to.kind metrics.prices.metric metrics.prices.put_metric_data metrics.prices.logs metrics.prices.s3_get");
+    insta::assert_snapshot!(keys.join(" "), @"metrics.namespace metrics.per_instance metrics.dimensions metrics.series_max metrics.to.kind metrics.prices.metric metrics.prices.put_metric_data metrics.prices.logs metrics.prices.s3_get metrics.statsd.listen metrics.statsd.socket metrics.statsd.series_max");
 }

@@ -31,7 +31,7 @@ url = "https://api.eu.opsgenie.com"
 [[notify]]
 name = "hook"
 kind = "webhook"
-url = "https://example.com/hook?token=secret"
+url = "https://example.com/hook?token=hunter2"
 secret_file = "/s"
 [[notify]]
 name = "mail"
@@ -66,7 +66,7 @@ fn the_usual_targets() {
     assert_eq!(words, ["slack", "pagerduty", "opsgenie", "webhook", "sns"]);
     let errors = config.errors.as_ref().unwrap();
     assert_eq!((errors.rules.sample_ppm, errors.environment.as_deref()), (100_000, Some("live")));
-    assert!(!format!("{config:?}").contains("secret"));
+    assert!(!format!("{config:?}").contains("hunter2"));
 }
 
 #[test]

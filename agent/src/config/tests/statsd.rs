@@ -46,7 +46,7 @@ port = 8125
 "#,
     );
     insta::assert_snapshot!(said, @r#"
-    groundcrew.toml:4: metrics.interval: unknown key; the keys here are statsd
+    groundcrew.toml:4: metrics.interval: unknown key; the keys here are namespace, per_instance, dimensions, series_max, to, prices, statsd
     groundcrew.toml:6: metrics.statsd.listen: "localhost:8125" is not an address and a port, such as "127.0.0.1:8125", or "off"
     groundcrew.toml:7: metrics.statsd.socket: "statsd.sock" is not an absolute path, such as "/run/groundcrew/statsd.sock", or "auto"
     groundcrew.toml:8: metrics.statsd.series_max: 100000 is not within 1 to 20000
