@@ -265,7 +265,7 @@ fn sns_gets_subject_text_and_attributes() {
         let text = call("sqs", receive);
         if text.contains("v1 settled") { Ok(text) } else { Err(text) }
     });
-    for part in ["deployment-settled", "Subject", "MessageAttributes", "production"] {
+    for part in ["deployment-settled", "Subject", "MessageAttributes", "environment"] {
         assert!(found.contains(part), "{part}: {found}");
     }
 }

@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HostConfig;
-use crate::control::{self, Control, Request};
+use crate::control::{self, Control, ControlError, Request};
 use crate::fsx::FileError;
 use crate::handoff::balance::Balancer;
 use crate::handoff::channel::{Channel, ChannelEvent, Registry};
@@ -110,7 +110,7 @@ pub enum RuntimeError {
     Store(#[from] crate::releases::store::StoreError),
     /// The control socket or the HTTP address.
     #[error(transparent)]
-    Control(#[from] control::ControlError),
+    Control(#[from] ControlError),
     /// A signal handler.
     #[error("could not wait for signals")]
     Signal(#[source] std::io::Error),
@@ -199,7 +199,6 @@ impl Agent {
         let registry = Arc::new(Registry::default());
         let channel_path = run_dir.join("channel.sock");
         let (channel, said) = Channel::open(&channel_path, Arc::clone(&registry))?;
-        let preload = handoff::preload::write(run_dir)?;
         let cancel = CancellationToken::new();
         let log_files = LogFiles::new(state_dir);
         let (events, answers) = mpsc::channel(EVENTS_MAX);
@@ -209,20 +208,14 @@ impl Agent {
         let traces = traces::open(&config.traces, &cancel);
         let statsd = pipelines::open_statsd(&config)?;
         let (ready, is_ready) = watch::channel(false);
-        let socket = run_dir.join("control.sock");
-        let serving = control::Serving {
-            socket,
-            http: config.http,
-            ready: is_ready,
-            logs: Arc::clone(&logs),
-        };
-        let (control, requests) = Control::open(serving)?;
+        let (control, requests) = open_control(&config, is_ready, &logs)?;
         let source = Arc::new(Source::open(&config.source).await);
-        let measured = Measured::new(&config.state_dir);
         let settings = core_settings(&config, &lifecycle);
-        let telling = Telling::open(&config, &ledger_file, &ledger, settings.seed)?;
         Ok(Self {
+            telling: Telling::open(&config, &ledger_file, &ledger, settings.seed)?,
             controller: Controller::new(settings, ledger),
+            preload: handoff::preload::write(&config.run_dir)?,
+            measured: Measured::new(&config.state_dir),
             config,
             ledger_file,
             source,
@@ -235,7 +228,6 @@ impl Agent {
             channel,
             channel_path,
             said,
-            preload,
             logs,
             log_files,
             traces,
@@ -246,11 +238,9 @@ impl Agent {
             history: History::new(clock::at()),
             statsd,
             rollouts: Rollouts::default(),
-            telling,
             balancer: Balancer::default(),
             known: BTreeMap::new(),
             usage: Usages::default(),
-            measured,
             fetches: BTreeMap::new(),
             control,
             requests,
@@ -396,6 +386,17 @@ impl Agent {
             source: self.config.source.to_string(),
         }
     }
+}
+
+/// Where the agent is asked.
+fn open_control(
+    config: &HostConfig,
+    ready: watch::Receiver<bool>,
+    logs: &Arc<Logs>,
+) -> Result<(Control, mpsc::Receiver<Request>), ControlError> {
+    let socket = config.run_dir.join("control.sock");
+    let logs = Arc::clone(logs);
+    Control::open(control::Serving { socket, http: config.http, ready, logs })
 }
 
 /// Those that systemd kept for this agent.

@@ -100,7 +100,7 @@ metrics! {
         "What the kernel still corrects of the clock.";
     CLOCK_ERROR = Gauge "groundcrew.host.clock.error" Seconds [] cloudwatch []
         "How far the clock can be off at most.";
-    CLOCK_SYNCHRONIZED = Gauge "groundcrew.host.clock.synchronized" Count [] cloudwatch [[]]
+    CLOCK_SYNCHRONIZED = Gauge "groundcrew.host.clock.synchronized" Count [] cloudwatch []
         "Whether something keeps the clock right.";
     READINGS_LEFT_OUT = Counter "groundcrew.host.readings.left_out" Count [Kind] cloudwatch []
         "Numbers of the host that could not be read, or that there was no room for.";
@@ -114,7 +114,7 @@ metrics! {
         "How long answers took.";
     ACTIVE_REQUESTS = Gauge "http.server.active_requests" Count [Tier] cloudwatch [[Tier]]
         "Requests being answered.";
-    OPEN_CONNECTIONS = Gauge "http.server.open_connections" Count [Tier] cloudwatch [[Tier]]
+    OPEN_CONNECTIONS = Gauge "http.server.open_connections" Count [Tier] cloudwatch []
         "Open connections.";
     WEBSOCKETS = Gauge "groundcrew.tier.websockets" Count [Tier] cloudwatch []
         "Open WebSocket connections.";
@@ -122,7 +122,7 @@ metrics! {
         "Processes that are ready.";
     PROCESSES_WANTED = Gauge "groundcrew.tier.processes.wanted" Count [Tier] cloudwatch []
         "Processes there should be.";
-    TIER_RESTARTS = Gauge "groundcrew.tier.restarts" Count [Tier] cloudwatch [[Tier]]
+    TIER_RESTARTS = Gauge "groundcrew.tier.restarts" Count [Tier] cloudwatch []
         "Restarts since the generation began.";
 
     // Processes.
@@ -140,7 +140,7 @@ metrics! {
     PROCESS_VIRTUAL = Gauge "process.memory.virtual" Bytes [Tier, Process] cloudwatch []
         "Address space, most of which no process uses.";
     PROCESS_DESCRIPTORS = Gauge "process.open_file_descriptor.count" Count [Tier, Process]
-        cloudwatch [[Tier]]
+        cloudwatch []
         "Open file descriptors.";
     PROCESS_THREADS = Gauge "process.thread.count" Count [Tier, Process] cloudwatch []
         "Threads.";
@@ -150,7 +150,7 @@ metrics! {
     EVENTLOOP_DELAY_P50 = Gauge "nodejs.eventloop.delay.p50" Seconds [Tier, Process]
         cloudwatch []
         "Delay of the event loop that half do not exceed.";
-    HEAP_USED = Gauge "v8js.memory.heap.used" Bytes [Tier, Process] cloudwatch [[Tier]]
+    HEAP_USED = Gauge "v8js.memory.heap.used" Bytes [Tier, Process] cloudwatch []
         "Heap that is used.";
 
     // The agent itself.
@@ -177,7 +177,7 @@ metrics! {
 
     // What the Node of each process says of itself.
     EVENTLOOP_UTILIZATION = Gauge "nodejs.eventloop.utilization" Ratio [Tier, Process]
-        cloudwatch [[Tier]]
+        cloudwatch []
         "Share of the time that the event loop was not waiting.";
     HEAP_TOTAL = Gauge "v8js.memory.heap.total" Bytes [Tier, Process] cloudwatch []
         "Heap that V8 has taken.";
@@ -192,7 +192,7 @@ metrics! {
     DEPLOYMENTS = Counter "groundcrew.deployments" Count [Reason] cloudwatch [[Reason]]
         "Deployments that came so far: started, settled, rejected, rolled_back.";
     ROLLOUT_STAGE = Histogram "groundcrew.rollout.stage.duration" Seconds [Stage]
-        cloudwatch [[Stage]]
+        cloudwatch []
         "How long the parts of rollouts took: fetch, ready, cutover, bleed, trial.";
     LEAD_TIME = Histogram "groundcrew.deployment.lead_time" Seconds [] cloudwatch [[]]
         "From the channel's wish to the end of the trial.";
@@ -201,12 +201,12 @@ metrics! {
         "From the first sign that a release is bad to the one before serving again.";
     DRAINS = Counter "groundcrew.drains" Count [Reason] cloudwatch [[Reason]]
         "Drains that ended: complete, or incomplete when requests were cut.";
-    DRAIN_DURATION = Histogram "groundcrew.drain.duration" Seconds [] cloudwatch [[]]
+    DRAIN_DURATION = Histogram "groundcrew.drain.duration" Seconds [] cloudwatch []
         "How long drains took until the last process had ended.";
 
     // What people are told.
     NOTIFICATIONS = Counter "groundcrew.notifications" Count [Pipeline, Reason]
-        cloudwatch [[Reason]]
+        cloudwatch []
         "Messages by target, and what became of them: sent, failed, suppressed, dropped.";
 
     // Ways out of the host.

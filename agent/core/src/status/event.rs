@@ -1,5 +1,5 @@
-//! What people are told happened: a sentence for them, and typed words for whoever hands it on. Part
-//! of the status' JSON and of the ledger: a name here is an interface.
+//! What people are told happened: a sentence for them, and typed words for whoever hands it on.
+//! Part of the status' JSON and of the ledger: a name here is an interface.
 
 use serde::{Deserialize, Serialize};
 

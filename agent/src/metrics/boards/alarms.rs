@@ -1,6 +1,6 @@
 //! What wakes a person, and what can wait for the morning: one list for CloudWatch and Prometheus.
 
-use groundcrew_core::metrics::{Label, catalog};
+use groundcrew_core::metrics::{Label, Metric, catalog};
 use serde_json::{Value, json};
 
 use super::{Place, Series, Stat};
@@ -66,12 +66,16 @@ pub struct Alarm {
     pub(super) silence: Silence,
 }
 
-const fn tier(metric: &'static groundcrew_core::metrics::Metric, stat: Stat) -> Series {
+const fn tier(metric: &'static Metric, stat: Stat) -> Series {
     Series { metric, by: TIER, only: None, stat }
 }
 
-const fn pipeline(metric: &'static groundcrew_core::metrics::Metric, stat: Stat) -> Series {
+const fn pipeline(metric: &'static Metric, stat: Stat) -> Series {
     Series { metric, by: PIPELINE, only: None, stat }
+}
+
+const fn whole(metric: &'static Metric, stat: Stat) -> Series {
+    Series { metric, by: &[], only: None, stat }
 }
 
 /// Every alarm.
@@ -142,6 +146,71 @@ pub static ALARMS: &[Alarm] = &[
         threshold: 0.25,
         below: false,
         minutes: (10, 15),
+        silence: Silence::Fine,
+    },
+    Alarm {
+        id: "deployment-failed",
+        summary: "A release was rejected, and hosts went back to the one before.",
+        action: "`groundcrew releases` says why; mend it and promote a new version.",
+        severity: Severity::Ticket,
+        measure: Measure::One(Series {
+            metric: &catalog::DEPLOYMENTS,
+            by: &[],
+            only: Some((Label::Reason, "rejected")),
+            stat: Stat::Sum,
+        }),
+        threshold: 0.0,
+        below: false,
+        minutes: (1, 1),
+        silence: Silence::Fine,
+    },
+    Alarm {
+        id: "drain-incomplete",
+        summary: "A host left while requests were still being answered.",
+        action: "Compare the tier's bleed with the hook's timeout: `groundcrew doctor`.",
+        severity: Severity::Ticket,
+        measure: Measure::One(Series {
+            metric: &catalog::DRAINS,
+            by: &[],
+            only: Some((Label::Reason, "incomplete")),
+            stat: Stat::Sum,
+        }),
+        threshold: 0.0,
+        below: false,
+        minutes: (1, 1),
+        silence: Silence::Fine,
+    },
+    Alarm {
+        id: "host-cpu",
+        summary: "The CPUs of the hosts are nearly always busy.",
+        action: "Scale out by the group's policy, then profile.",
+        severity: Severity::Ticket,
+        measure: Measure::One(whole(&catalog::HOST_CPU, Stat::Average)),
+        threshold: 0.9,
+        below: false,
+        minutes: (15, 15),
+        silence: Silence::Fine,
+    },
+    Alarm {
+        id: "host-memory",
+        summary: "A host has nearly no memory left.",
+        action: "Look for the process that grows; lower processes or raise the instance type.",
+        severity: Severity::Ticket,
+        measure: Measure::One(whole(&catalog::HOST_MEMORY_SHARE, Stat::Maximum)),
+        threshold: 0.92,
+        below: false,
+        minutes: (5, 10),
+        silence: Silence::Fine,
+    },
+    Alarm {
+        id: "host-disk",
+        summary: "A filesystem of a host is nearly full.",
+        action: "`df -h` on the host; releases.keep and logs.disk_max bound what groundcrew keeps.",
+        severity: Severity::Ticket,
+        measure: Measure::One(whole(&catalog::FILESYSTEM_FULLEST, Stat::Maximum)),
+        threshold: 0.85,
+        below: false,
+        minutes: (5, 5),
         silence: Silence::Fine,
     },
     Alarm {

@@ -23,7 +23,9 @@ pub fn dashboard(place: Place<'_>) -> Value {
             "properties": { "markdown": format!("## {}", row.title), "background": "transparent" },
         }));
         y += 1;
-        for (index, panel) in row.panels.iter().enumerate() {
+        let has_any = |panel: &&Panel| panel.series.iter().any(Series::is_sent);
+        let panels: Vec<&Panel> = row.panels.iter().filter(has_any).collect();
+        for (index, panel) in panels.iter().enumerate() {
             let (width, height) = PANEL;
             let per_line = WIDTH / width;
             widgets.push(json!({
@@ -35,13 +37,13 @@ pub fn dashboard(place: Place<'_>) -> Value {
                 "properties": properties(panel, place),
             }));
         }
-        y += row.panels.len().div_ceil(WIDTH / PANEL.0) * PANEL.1;
+        y += panels.len().div_ceil(WIDTH / PANEL.0) * PANEL.1;
     }
     json!({ "start": "-PT3H", "periodOverride": "inherit", "widgets": widgets })
 }
 
 fn properties(panel: &Panel, place: Place<'_>) -> Value {
-    let metrics: Vec<Value> = (panel.series.iter().enumerate())
+    let metrics: Vec<Value> = (panel.series.iter().filter(|series| series.is_sent()).enumerate())
         .map(|(index, series)| {
             let label = format!("{} ${{LABEL}}", series.stat.cloudwatch());
             // One search of several keeps CloudWatch's own labels apart by the statistic.

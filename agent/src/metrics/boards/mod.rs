@@ -66,6 +66,11 @@ struct Series {
 }
 
 impl Series {
+    /// Whether CloudWatch has it; for others it costs nothing to have more.
+    fn is_sent(&self) -> bool {
+        self.metric.cloudwatch.contains(&self.dimensions().as_slice())
+    }
+
     /// The labels that CloudWatch must have as dimensions.
     fn dimensions(&self) -> Vec<Label> {
         let mut labels = self.by.to_vec();
