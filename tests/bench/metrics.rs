@@ -1,6 +1,6 @@
 //! What measuring costs, part by part.
 //!
-//!     scripts/bench metrics [--part statsd] [--seconds 3]
+//!     scripts/bench metrics [--part steady|statsd|cost] [--seconds 3]
 
 #![allow(
     clippy::disallowed_methods,
@@ -26,7 +26,8 @@ use report::argument;
 /// A part by name, and what runs it for so long at each step.
 type Part = (&'static str, fn(Duration) -> Value);
 
-const PARTS: [Part; 1] = [("statsd", parts::statsd::run)];
+const PARTS: [Part; 3] =
+    [("steady", parts::steady::run), ("statsd", parts::statsd::run), ("cost", parts::cost::run)];
 
 fn main() {
     let seconds = Duration::from_secs(argument("seconds", 3));

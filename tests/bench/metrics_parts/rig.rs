@@ -13,3 +13,10 @@ pub fn cpu_seconds(pid: Pid) -> f64 {
     let ticks_per_second = sysconf(SysconfVar::CLK_TCK).unwrap().expect("a clock has ticks");
     ticks as f64 / ticks_per_second as f64
 }
+
+/// Resident memory.
+pub fn rss_mib(pid: Pid) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process has ended");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a VmRSS line");
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
