@@ -17,6 +17,9 @@ const {
 } = require('perf_hooks');
 const v8 = require('v8');
 
+// Before an app, or what watches it, puts its own in their place.
+const { Date: { now: wallNow }, setTimeout } = globalThis;
+
 const SOCKET_FD = 3;
 const BACKLOG = 4096;
 const LINE_BYTES_MAX = 64 * 1024;
@@ -737,7 +740,15 @@ function startReports() {
   report.utilization = performance.eventLoopUtilization();
   report.heapLimit = v8.getHeapStatistics().heap_size_limit;
   contain('follow the garbage collector', watchCollector);
-  report.timer = setInterval(contained('report', tick), REPORT_MS.busy).unref();
+  reportLater();
+}
+
+// On the whole second, as every other process of the host: the agent is woken once for all of them.
+function reportLater() {
+  const past = wallNow() % REPORT_MS.busy;
+  // A timer that came a little early must not come twice.
+  const wait = REPORT_MS.busy - past + (past > REPORT_MS.busy * 0.9 ? REPORT_MS.busy : 0);
+  report.timer = setTimeout(contained('report', tick), wait).unref();
 }
 
 function watchCollector() {
@@ -761,6 +772,7 @@ function collected(kind, ms) {
 }
 
 function tick() {
+  reportLater();
   const busy = totals.any + totals.aborted + inFlight + connections.size > 0;
   if (!busy) report.lag.disable(); // fifty wake-ups a second, for nothing
   if (busy || performance.now() - report.at >= REPORT_MS.idle - REPORT_MS.busy / 2) sendStats();
