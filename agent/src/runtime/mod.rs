@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use camino::Utf8PathBuf;
 use groundcrew_core::controller::describe::Facts;
 use groundcrew_core::controller::{Controller, Settings};
@@ -45,7 +46,7 @@ use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
 use crate::metrics::cloudwatch::Sender as MetricsSender;
-use crate::metrics::{History, Rollouts, Statsd, Totals};
+use crate::metrics::{Format, History, Rollouts, Statsd, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -157,6 +158,8 @@ struct Agent {
     history: History,
     /// `None`: applications send nothing.
     statsd: Option<Statsd>,
+    /// What was scraped last, and when that was made.
+    scraped: BTreeMap<Format, (Moment, Bytes)>,
     rollouts: Rollouts,
     telling: Telling,
     balancer: Balancer,
@@ -237,6 +240,7 @@ impl Agent {
             cloudwatch,
             history: History::new(clock::at()),
             statsd,
+            scraped: BTreeMap::new(),
             rollouts: Rollouts::default(),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
