@@ -148,6 +148,7 @@ impl Agent {
         release: ReleaseRef,
         plan: TierPlan,
     ) -> Result<(), String> {
+        self.telling.crashes.forget(id);
         let socket = match plan.spec.port {
             None => None,
             Some(port) => {
@@ -224,7 +225,7 @@ impl Agent {
         self.known.remove(id);
         self.board.remove(id);
         self.usage.remove(id);
-        self.telling.forget(id);
+        self.telling.crashes.forget(id);
         self.supervisor.retire(id);
         self.say_living();
     }

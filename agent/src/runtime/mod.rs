@@ -3,6 +3,7 @@
 //! One task owns the controller and everything that is not thread-safe by nature; whatever takes
 //! time runs beside it and comes back as an event. Nothing is decided here.
 
+mod crashes;
 mod effects;
 mod fleet;
 mod inputs;
@@ -91,9 +92,6 @@ pub enum RuntimeError {
     /// What runs could not be found out.
     #[error(transparent)]
     Adopt(#[from] supervisor::AdoptError),
-    /// What tells people elsewhere.
-    #[error("nobody elsewhere can be told")]
-    Https(#[from] crate::https::HttpsError),
     /// What must not leave the host.
     #[error("it is not known what must not leave the host")]
     Redaction(#[source] crate::logs::events::PatternError),
@@ -215,7 +213,7 @@ impl Agent {
         let source = Arc::new(Source::open(&config.source).await);
         let settings = core_settings(&config, &lifecycle);
         Ok(Self {
-            telling: Telling::open(&config, &ledger_file, &ledger, settings.seed)?,
+            telling: Telling::open(&config, &ledger, ledger_file.same_boot, settings.seed)?,
             controller: Controller::new(settings, ledger),
             preload: handoff::preload::write(&config.run_dir)?,
             measured: Measured::new(&config.state_dir),
@@ -289,7 +287,7 @@ impl Agent {
                     None
                 }
                 () = until(self.controller.next_wake()) => Some(Event::Tick),
-                Some(delivered) = self.telling.answered.recv() => {
+                delivered = self.telling.answered() => {
                     self.delivered(delivered);
                     None
                 }
@@ -312,6 +310,7 @@ impl Agent {
         if !self.reload.is_due {
             self.flush_notifications().await;
         }
+        self.end_deliveries().await;
         Ok(())
     }
 
