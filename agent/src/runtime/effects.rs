@@ -163,7 +163,7 @@ impl Agent {
         }
         let logs = self.log_files.paths(id).map_err(|error| chain(&error))?;
         let environment = preload::environment(
-            &self.channel_path,
+            &super::channel_path(&self.config.run_dir),
             &self.preload,
             plan.spec.handoff,
             plan.spec.crash,

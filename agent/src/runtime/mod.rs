@@ -23,8 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use groundcrew_core::controller::describe::Facts;
 use groundcrew_core::controller::{Controller, Settings};
 use groundcrew_core::event::Event;
@@ -47,7 +46,7 @@ use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
 use crate::metrics::cloudwatch::Sender as MetricsSender;
-use crate::metrics::{Format, History, Rollouts, Statsd, Totals};
+use crate::metrics::{History, Rollouts, Statsd, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
@@ -141,7 +140,6 @@ struct Agent {
     listeners: Listeners,
     registry: Arc<Registry>,
     channel: Channel,
-    channel_path: Utf8PathBuf,
     said: mpsc::Receiver<ChannelEvent>,
     preload: Utf8PathBuf,
     logs: Arc<Logs>,
@@ -156,8 +154,6 @@ struct Agent {
     history: History,
     /// `None`: applications send nothing.
     statsd: Option<Statsd>,
-    /// What was scraped last, and when that was made.
-    scraped: BTreeMap<Format, (Moment, Bytes)>,
     rollouts: Rollouts,
     telling: Telling,
     balancer: Balancer,
@@ -186,6 +182,11 @@ struct Fetching {
     progress: watch::Receiver<FetchProgress>,
 }
 
+/// Where processes find the agent.
+fn channel_path(run_dir: &Utf8Path) -> Utf8PathBuf {
+    run_dir.join("channel.sock")
+}
+
 impl Agent {
     async fn open(
         config: HostConfig,
@@ -198,8 +199,7 @@ impl Agent {
         let (ledger_file, ledger) = LedgerFile::open(state_dir)?;
         let store = Arc::new(Store::open(state_dir)?);
         let registry = Arc::new(Registry::default());
-        let channel_path = run_dir.join("channel.sock");
-        let (channel, said) = Channel::open(&channel_path, Arc::clone(&registry))?;
+        let (channel, said) = Channel::open(&channel_path(run_dir), Arc::clone(&registry))?;
         let cancel = CancellationToken::new();
         let log_files = LogFiles::new(state_dir);
         let (events, answers) = mpsc::channel(EVENTS_MAX);
@@ -227,7 +227,6 @@ impl Agent {
             listeners,
             registry,
             channel,
-            channel_path,
             said,
             logs,
             log_files,
@@ -238,7 +237,6 @@ impl Agent {
             cloudwatch,
             history: History::new(clock::at()),
             statsd,
-            scraped: BTreeMap::new(),
             rollouts: Rollouts::default(),
             balancer: Balancer::default(),
             known: BTreeMap::new(),

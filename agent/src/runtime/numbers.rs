@@ -87,7 +87,7 @@ impl Agent {
     /// within [`SCRAPE_FOR`]: strangers may ask as often as they like.
     pub(super) fn metrics(&mut self, format: Format) -> Option<Bytes> {
         let now = clock::at();
-        if let Some((made, text)) = self.scraped.get(&format)
+        if let Some((made, text)) = self.measured.scraped.get(&format)
             && now.since(*made) < SCRAPE_FOR
         {
             return Some(text.clone());
@@ -95,7 +95,7 @@ impl Agent {
         match metrics::exposition(self.points(), format) {
             Ok(text) => {
                 let text = Bytes::from(text);
-                self.scraped.insert(format, (now, text.clone()));
+                self.measured.scraped.insert(format, (now, text.clone()));
                 Some(text)
             }
             Err(error) => {
