@@ -22,8 +22,7 @@ const licence = `/* uPlot: ${theirs('LICENSE').replace(/\s+/g, ' ')} */`;
 // One module, in this order: each part uses what is before it.
 const parts = ['words.js', 'rows.js', 'plots.js', 'tables.js', 'page.js'].map(own);
 const script = ['', licence, theirs('dist/uPlot.iife.min.js'), ...parts, ''].join('\n');
-// In a function, as whatever it names would be everybody's otherwise.
-const boot = ['(() => {', own('boot.js'), '})();'].join('\n');
+const boot = ['', own('boot.js'), ''].join('\n');
 const style = ['', theirs('dist/uPlot.min.css'), own('page.css'), ''].join('\n');
 
 for (const text of [script, boot, style]) {

@@ -95,14 +95,15 @@ impl Shared {
             }
             Err(error) => Opened { reason: Some(chain(error)), ..Opened::default() },
         };
-        let before = std::mem::replace(&mut *lock(&self.opened), opened).reason;
-        match (before, &lock(&self.opened).reason) {
-            (Some(_), None) => tracing::info!("StatsD is received now"),
-            (before, Some(reason)) if before.as_ref() != Some(reason) => {
+        let mut known = lock(&self.opened);
+        match &opened.reason {
+            None if known.reason.is_some() => tracing::info!("StatsD is received now"),
+            Some(reason) if known.reason.as_ref() != Some(reason) => {
                 tracing::error!("StatsD is not received: {reason}; tried again");
             }
             _ => {}
         }
+        *known = opened;
     }
 }
 
