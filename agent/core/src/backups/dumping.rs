@@ -79,6 +79,11 @@ impl Dumping {
         if let Stage::Ended(record) = &self.stage { Some(record) } else { None }
     }
 
+    /// Whether the shell works for it.
+    pub(super) fn is_working(&self) -> bool {
+        self.upload.is_some()
+    }
+
     pub(super) fn obstacle(&self) -> Option<&str> {
         self.obstacle.as_deref()
     }

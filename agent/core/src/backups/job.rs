@@ -29,6 +29,8 @@ use task::Task;
 
 mod describe;
 mod task;
+#[cfg(test)]
+mod tests;
 
 /// One job.
 #[derive(Debug, Clone)]
@@ -313,6 +315,9 @@ impl Job {
 
     /// What follows from a slot's backup: copies, and retention where it is and where they are.
     fn begin_after(&mut self, now: Now, slot: Slot) {
+        if !self.misses_follower(slot) {
+            return;
+        }
         let Some(run) = self.records.get(&RecordKey::Run(slot)).cloned() else { return };
         let Some((id, target)) = run.outcome.backup() else { return };
         let newest = self.newest_done().is_some_and(|(newest, _)| newest == slot);
@@ -339,6 +344,20 @@ impl Job {
                 self.begin_sweep(now, slot, place, target, &copied);
             }
         }
+    }
+
+    /// Whether a record that follows from a slot's backup is neither known nor on its way.
+    fn misses_follower(&self, slot: Slot) -> bool {
+        let done = |record: &Record| record.outcome.backup().is_some();
+        if !self.records.get(&RecordKey::Run(slot)).is_some_and(done) {
+            return false;
+        }
+        let sweeps = |place: Place| !self.knows(&RecordKey::Retention(slot, place));
+        let regions = self.settings.copies.iter().map(|copy| copy.region.clone());
+        sweeps(Place::Home)
+            || regions.into_iter().any(|region| {
+                !self.knows(&RecordKey::Copy(slot, region.clone())) || sweeps(Place::Region(region))
+            })
     }
 
     fn begin_sweep(&mut self, now: Now, slot: Slot, place: Place, target: &Target, after: &Record) {
@@ -378,9 +397,16 @@ impl Job {
 
     /// One level after the other, of the newest backup only.
     fn begin_proof(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Some((slot, run)) = self.newest_done().map(|(slot, run)| (slot, run.clone())) else {
-            return;
+        let Some((slot, run)) = self.newest_done() else { return };
+        let open = |level: &Level| {
+            self.proves(*level) && !self.records.contains_key(&RecordKey::Proof(slot, *level))
         };
+        let Some(level) = Level::ALL.into_iter().find(open) else { return };
+        let key = RecordKey::Proof(slot, level);
+        if self.tasks.contains_key(&key) {
+            return;
+        }
+        let run = run.clone();
         let Some((id, target)) = run.outcome.backup() else { return };
         let copy = |region: &String| self.records.get(&RecordKey::Copy(slot, region.clone()));
         let regions = self.settings.copies.iter().map(|copy| copy.region.clone());
@@ -392,14 +418,6 @@ impl Job {
         let done =
             |region: &String| copy(region).is_some_and(|record| record.outcome.backup().is_some());
         let copies: Vec<_> = regions.iter().filter(|region| done(region)).cloned().collect();
-        let open = |level: &Level| {
-            self.proves(*level) && !self.records.contains_key(&RecordKey::Proof(slot, *level))
-        };
-        let Some(level) = Level::ALL.into_iter().find(open) else { return };
-        let key = RecordKey::Proof(slot, level);
-        if self.tasks.contains_key(&key) {
-            return;
-        }
         let begin = self.begin_follower(now, &run);
         let backup = (id.to_owned(), target.clone());
         let of = key.clone();
@@ -416,7 +434,7 @@ impl Job {
         let newest = self.newest_done().map(|(slot, _)| slot);
         let stays = |slot: Slot| slot.at_s >= oldest_s || Some(slot) == newest;
         self.records.retain(|key, _| stays(key.slot()));
-        self.tasks.retain(|key, _| stays(key.slot()));
+        self.tasks.retain(|key, task| stays(key.slot()) || task.is_working());
         self.wanted.retain(|slot| slot.at_s >= oldest_s);
     }
 }

@@ -9,9 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::call::{Asking, Call, CallError, Ready, Ticket};
-use super::limits::{LEASE_MARGIN, LEASE_TTL};
+use super::limits::{LEASE_MARGIN, LEASE_SPREAD, LEASE_TTL};
 use super::turn::Turn;
-use crate::restart::jittered;
 use crate::time::Moment;
 
 /// The longest time that somebody else's lease is believed to be good for.
@@ -198,9 +197,9 @@ impl Lease {
             }
         } else if age <= ttl {
             self.state = State::Unknown;
-            // Those who wait for it do not all come in the same second.
+            // Those who wait for it do not all come in the same second, nor often.
             let rest = ttl.saturating_sub(age) + Duration::from_secs(2);
-            let later = LEASE_MARGIN.saturating_sub(jittered(LEASE_MARGIN, turn.random));
+            let later = LEASE_SPREAD / 1000 * u32::try_from(turn.random % 1000).unwrap_or(0);
             self.asking.pause(turn.now.at, rest + later);
         } else {
             self.state = State::Stale { etag, epoch: body.epoch };

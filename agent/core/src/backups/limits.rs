@@ -57,8 +57,10 @@ pub const RETRY_MAX: Duration = Duration::from_mins(5);
 pub const RETRY_PERSON: Duration = Duration::from_mins(15);
 /// Pause between the first looks at a snapshot under way, for the host that made it.
 pub const WATCH_EVERY_MIN: Duration = Duration::from_secs(30);
-/// The longest pause between two looks, and the pause of all other hosts.
+/// The longest pause between two looks of that host.
 pub const WATCH_EVERY_MAX: Duration = Duration::from_mins(5);
+/// The pause of all other hosts: there are many, so one of them soon sees that the first has died.
+pub const WATCH_EVERY_OTHERS: Duration = Duration::from_mins(15);
 /// How long at most until a jump of the wall clock is noticed.
 pub const WAKE_WITHIN: Duration = Duration::from_mins(15);
 
@@ -71,6 +73,9 @@ pub const CLOCK_REFUSE: Duration = Duration::from_mins(4);
 pub const LEASE_TTL: Duration = Duration::from_mins(3);
 /// How much of it is not used, so that whoever takes over never meets the one before.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Over how long those spread who wait for somebody else's lease to be over.
+pub const LEASE_SPREAD: Duration = Duration::from_mins(10);
 
 /// How long a failed snapshot is kept for people to look at.
 pub const FAILED_KEPT: Duration = Duration::from_hours(48);

@@ -4,6 +4,8 @@
 //! slot, so whoever takes over finds it; a tag says until when it may live; and every host deletes
 //! what is older (`reaping`). The record is written when the instance is gone.
 
+use std::time::Duration;
+
 use super::backup::{InUse, TAG_IN_USE, reason};
 use super::call::{
     Answer, Asking, Call, CallError, CallErrorKind, Effect, Make, Put, Ready, Ticket,
@@ -21,6 +23,8 @@ use crate::time::{Moment, ms};
 
 /// Tries of one host before a level is given up for this slot.
 const TRIES_MAX: u32 = 8;
+/// How old the reading of the record may be when the work is begun.
+const READ_FRESH: Duration = Duration::from_secs(30);
 /// Looks before something that L0 finds counts: RDS may show it late.
 const LOOKS_MAX: u32 = 4;
 
@@ -39,6 +43,8 @@ pub(super) struct Proving {
     /// Work that is stopped when the lease is lost.
     work: Option<Ticket>,
     began: Moment,
+    /// When it was read last that there is no record.
+    read: Option<Moment>,
     tries: u32,
 }
 
@@ -87,12 +93,18 @@ impl Proving {
             stage: Stage::Read,
             work: None,
             began: begin,
+            read: None,
             tries: 0,
         }
     }
 
     pub(super) fn ended(&self) -> Option<&Record> {
         if let Stage::Ended(record) = &self.stage { Some(record) } else { None }
+    }
+
+    /// Whether the shell works for it.
+    pub(super) fn is_working(&self) -> bool {
+        self.work.is_some()
     }
 
     /// Whether it holds its lease, or tries to.
@@ -149,6 +161,11 @@ impl Proving {
                 copies: self.copies.clone(),
             },
             Stage::Lease if self.lease.held(now).is_none() => return,
+            // Whoever had it before may have got through since.
+            Stage::Lease if self.read.is_none_or(|at| now.since(at) > READ_FRESH) => {
+                self.stage = Stage::Read;
+                return self.go(turn);
+            }
             Stage::Lease => {
                 self.began = now;
                 self.stage =
@@ -156,6 +173,8 @@ impl Proving {
                 return self.go(turn);
             }
             Stage::Survey(_) => Call::Scratches,
+            // Until when it may live is written by this clock.
+            Stage::Mark | Stage::Restore if !turn.clock_ok => return self.asking.later(turn),
             Stage::Mark => self.mark(turn),
             Stage::Restore => Call::Restore {
                 id: scratch,
@@ -192,6 +211,7 @@ impl Proving {
         match answer {
             Answer::Record(Ok(Some(record))) => self.stage = Stage::Ended(record),
             Answer::Record(Ok(None)) => {
+                self.read = Some(turn.now.at);
                 self.stage = if self.level == Level::L0 { Stage::Inspect } else { Stage::Lease };
             }
             Answer::Written(Ok(put)) => self.written(turn, put),
@@ -340,7 +360,7 @@ impl Proving {
         let what = format!("{} of slot {}", self.level, self.key.slot());
         let (level, text) = match outcome {
             Outcome::Proved { took_ms } => {
-                let took = crate::time::text(std::time::Duration::from_millis(*took_ms));
+                let took = crate::time::text(Duration::from_millis(*took_ms));
                 (EventLevel::Normal, format!("{what} is proved, in {took}"))
             }
             Outcome::Refuted { findings } => {

@@ -86,6 +86,9 @@ impl Reaping {
     fn surveyed(&mut self, turn: &Turn<'_>, all: &[Scratch]) {
         self.asking.fine();
         self.told = false;
+        if !turn.clock_ok {
+            return self.asking.later(turn);
+        }
         let now_s = turn.now_s();
         let living = all.iter().take(SCRATCH_MAX).filter(|scratch| scratch.status != "deleting");
         let overdue = |scratch: &&Scratch| match scratch.until_s {

@@ -155,6 +155,9 @@ impl Sweeping {
     fn listed(&mut self, turn: &mut Turn<'_>, backups: &[Backup]) {
         self.asking.fine();
         let Stage::List(written) = &self.stage else { return };
+        if !turn.clock_ok {
+            return self.asking.later(turn);
+        }
         let now = self.plan(turn, backups);
         let Some(record) = written.clone() else {
             let Plan { delete, refused, .. } = now;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::backup::{self, Backup, BackupState, reason};
 use super::call::{Answer, Asking, Call, CallError, Make, Put, Ready, Ticket};
 use super::database::Target;
-use super::limits::{ATTEMPTS_MAX, CLOSING_TIME, ROUND_WITHIN, WATCH_EVERY_MAX, WATCH_EVERY_MIN};
+use super::limits::{
+    ATTEMPTS_MAX, CLOSING_TIME, ROUND_WITHIN, WATCH_EVERY_MAX, WATCH_EVERY_MIN, WATCH_EVERY_OTHERS,
+};
 use super::record::{Outcome, Place, Record, RecordKey, Skip};
 use super::slot::{Slot, snapshot_id};
 use super::turn::Turn;
@@ -315,7 +317,7 @@ impl Taking {
             return self.end(Outcome::Abandoned { reason });
         }
         let doubled = WATCH_EVERY_MIN.saturating_mul(1 << self.polls.min(8)).min(WATCH_EVERY_MAX);
-        let pause = if self.asked { doubled } else { WATCH_EVERY_MAX };
+        let pause = if self.asked { doubled } else { WATCH_EVERY_OTHERS };
         self.polls = self.polls.saturating_add(1);
         self.obstacle = Some(format!("{id} is being made"));
         self.asking.pause(turn.now.at, jittered(pause, turn.random));

@@ -72,6 +72,15 @@ impl Task {
         }
     }
 
+    /// Whether the shell works for it.
+    pub(super) fn is_working(&self) -> bool {
+        match self {
+            Self::Dumping(task) => task.is_working(),
+            Self::Proving(task) => task.is_working(),
+            Self::Taking(_) | Self::Sweeping(_) => false,
+        }
+    }
+
     pub(super) fn obstacle(&self) -> Option<&str> {
         match self {
             Self::Taking(task) => task.obstacle(),
