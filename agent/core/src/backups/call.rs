@@ -34,7 +34,8 @@ pub enum Event {
         /// What.
         answer: Answer,
     },
-    /// The `Date` header of a response of AWS that has just come.
+    /// The `Date` header of a response of AWS that has just come. Before the answer that came with
+    /// it: what the answer says is judged by a clock that is known to be right.
     ServerTime(Wall),
     /// A person wants a backup now: a slot of this minute is run, whatever else there is.
     RunNow,

@@ -23,7 +23,7 @@ const TRIES_MAX: u32 = 3;
 /// A dump later than this after its slot counts as late.
 const LATE_S: i64 = 3600;
 /// How old the look for a manifest may be when a dump is begun.
-const LOOK_FRESH: Duration = Duration::from_secs(10);
+const LOOK_FRESH: Duration = Duration::from_secs(30);
 
 /// One dump.
 #[derive(Debug, Clone)]
@@ -104,6 +104,12 @@ impl Dumping {
 
     pub(super) fn go(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.at;
+        let old = self.looked.is_none_or(|at| now.since(at) > LOOK_FRESH);
+        let tries = self.lease.may_try(now) || self.lease.held(now).is_some();
+        if matches!(self.stage, Stage::Lease) && old && tries {
+            // Whoever had it before may have got through since the last look.
+            self.stage = Stage::Read;
+        }
         if matches!(self.stage, Stage::Lease) || self.upload.is_some() {
             self.lease.go(turn);
         }
@@ -127,9 +133,7 @@ impl Dumping {
             }
             (Stage::Write(outcome), _, _) => Call::Write(turn.record(&self.key, outcome.clone())),
             (Stage::Lease, Some(_), _) => {
-                // Whoever had it before may have got through since the last look.
-                let fresh = self.looked.is_some_and(|at| now.since(at) <= LOOK_FRESH);
-                self.stage = if fresh { Stage::Dump } else { Stage::Read };
+                self.stage = Stage::Dump;
                 return self.go(turn);
             }
             (Stage::Dump, Some(epoch), None) => {

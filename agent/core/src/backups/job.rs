@@ -403,7 +403,11 @@ impl Job {
         };
         let Some(level) = Level::ALL.into_iter().find(open) else { return };
         let key = RecordKey::Proof(slot, level);
-        if self.tasks.contains_key(&key) {
+        // The proof by RDS is one of the month, with one lease: two slots of one host would share
+        // it, and each would take the other for somebody else.
+        let of_month = |key: &RecordKey| matches!(key, RecordKey::Proof(_, Level::L3));
+        let busy = level == Level::L3 && self.tasks.keys().any(of_month);
+        if busy || self.tasks.contains_key(&key) {
             return;
         }
         let run = run.clone();

@@ -111,6 +111,12 @@ impl Lease {
         }
     }
 
+    /// Whether it is not this agent's, and the wait for it is over: the moment to see whether the
+    /// work is still to be done.
+    pub(super) fn may_try(&self, now: Moment) -> bool {
+        self.held(now).is_none() && self.asking.pending().is_none() && self.asking.wake() <= now
+    }
+
     /// When something is to be done about it.
     pub(super) fn wake(&self) -> Moment {
         match &self.state {

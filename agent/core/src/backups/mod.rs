@@ -15,7 +15,7 @@
 //! PREFIX/retention/JOB/SLOT/PLACE.json    what may be deleted after it     If-None-Match: *
 //! PREFIX/verify/JOB/SLOT/LEVEL.json       whether a level is proved        If-None-Match: *
 //! PREFIX/leases/JOB/...                   who does the long work           If-None-Match, If-Match
-//! PREFIX/dumps/JOB/SLOT/EPOCH.dump        data; not there without ...      If-None-Match: *
+//! PREFIX/dumps/JOB/SLOT/EPOCH-TICKET.dump data; not there without ...      If-None-Match: *
 //! PREFIX/dumps/JOB/SLOT/manifest.json     ... its manifest, written last   If-None-Match: *
 //! ```
 //!
@@ -26,8 +26,8 @@
 //! lost, late or `AlreadyExists` leads to a look, never to another identifier. The record outlives
 //! the snapshot, so that what was deleted is not made again. What is decided from a look is done
 //! within [`limits::ROUND_WITHIN`] of it, or looked at again: for that, the shell's own timeout of
-//! a call must be shorter than [`limits::CALL_WITHIN`], and it must not repeat a `Snapshot`, `Copy`,
-//! `Restore` or `Write` by itself.
+//! a call must be shorter than [`limits::CALL_WITHIN`], and the SDK's retries must be off for
+//! `Snapshot`, `Copy`, `Restore`, `Write` and `Lease`.
 //!
 //! # What is judged by which clock
 //!

@@ -137,6 +137,12 @@ impl Proving {
 
     pub(super) fn go(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.at;
+        let old = self.read.is_none_or(|at| now.since(at) > READ_FRESH);
+        let tries = self.lease.may_try(now) || self.lease.held(now).is_some();
+        if matches!(self.stage, Stage::Lease) && old && tries {
+            // Whoever had it before may have got through since.
+            self.stage = Stage::Read;
+        }
         if self.is_leased() {
             self.lease.go(turn);
             if !matches!(self.stage, Stage::Lease) && self.lease.held(now).is_none() {
@@ -161,11 +167,6 @@ impl Proving {
                 copies: self.copies.clone(),
             },
             Stage::Lease if self.lease.held(now).is_none() => return,
-            // Whoever had it before may have got through since.
-            Stage::Lease if self.read.is_none_or(|at| now.since(at) > READ_FRESH) => {
-                self.stage = Stage::Read;
-                return self.go(turn);
-            }
             Stage::Lease => {
                 self.began = now;
                 self.stage =

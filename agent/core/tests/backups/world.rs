@@ -18,6 +18,7 @@ use groundcrew_core::backups::{CopySettings, JobSettings, Kind};
 use groundcrew_core::time::{Moment, Now, Wall};
 
 use crate::checks;
+use crate::counts::Counts;
 use crate::dice::Dice;
 use crate::server::{Server, SimSnapshot, Trouble, i64_of, some_hours, takes};
 
@@ -30,47 +31,6 @@ pub const DAY: i64 = 24 * HOUR;
 const FAULTS: i64 = 4 * DAY;
 pub const QUIET: i64 = 2 * DAY + 6 * HOUR;
 const REGION: &str = "eu-west-1";
-
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub steps: u64,
-    pub done: u64,
-    pub late: u64,
-    pub dumped: u64,
-    pub copied: u64,
-    pub proved: u64,
-    pub worked: u64,
-    pub deleted: u64,
-    pub deaths: u64,
-    pub lost: u64,
-    pub throttled: u64,
-    pub failed_snapshots: u64,
-    pub taken_over: u64,
-    pub reaped_or_cleaned: u64,
-    pub wrong_clocks: u64,
-    pub fleet_gone: u64,
-}
-
-impl Counts {
-    pub fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
-        self.done += other.done;
-        self.late += other.late;
-        self.dumped += other.dumped;
-        self.copied += other.copied;
-        self.proved += other.proved;
-        self.worked += other.worked;
-        self.deleted += other.deleted;
-        self.deaths += other.deaths;
-        self.lost += other.lost;
-        self.throttled += other.throttled;
-        self.failed_snapshots += other.failed_snapshots;
-        self.taken_over += other.taken_over;
-        self.reaped_or_cleaned += other.reaped_or_cleaned;
-        self.wrong_clocks += other.wrong_clocks;
-        self.fleet_gone += other.fleet_gone;
-    }
-}
 
 /// A host's agent: one life.
 struct Agent {
@@ -121,6 +81,7 @@ pub struct World {
     pub faults: bool,
     /// Long work that is under way: by which host and life.
     pub working: BTreeMap<(usize, u64, Ticket), RecordKey>,
+    pub kinds: BTreeMap<String, u64>,
     agents: Vec<Option<Agent>>,
     coming: BTreeMap<(i64, u64), Coming>,
     sequence: u64,
@@ -174,6 +135,7 @@ impl World {
             before: 0,
             faults: true,
             working: BTreeMap::new(),
+            kinds: BTreeMap::new(),
             agents: (0..HOSTS).map(|_| None).collect(),
             coming: BTreeMap::new(),
             sequence: 0,
@@ -412,6 +374,7 @@ impl World {
 
     fn call(&mut self, host: usize, life: u64, ticket: Ticket, call: Call) {
         checks::before(self, host, &call);
+        *self.kinds.entry(format!("{call:?}").chars().take(9).collect()).or_default() += 1;
         if let Some(key) = checks::work(&call) {
             self.working.insert((host, life, ticket), key);
             self.counts.worked += 1;
