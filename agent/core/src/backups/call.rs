@@ -179,6 +179,9 @@ pub enum Call {
         id: String,
         /// The snapshot.
         from: String,
+        /// Which of the APIs: what is of a cluster is restored to a cluster of that identifier,
+        /// with one instance.
+        target: Target,
         /// Until when it may live, in seconds since 1970-01-01 UTC.
         until_s: i64,
     },

@@ -180,6 +180,7 @@ impl Proving {
             Stage::Restore => Call::Restore {
                 id: scratch,
                 from: self.id.clone(),
+                target: self.target.clone(),
                 until_s: turn.now_s().saturating_add(seconds(SCRATCH_TTL)),
             },
             Stage::Prove => {

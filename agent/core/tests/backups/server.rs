@@ -143,7 +143,7 @@ impl Server {
                 }
                 Answer::Marked(Ok(()))
             }
-            Call::Restore { id, from, until_s } => self.restore(now, dice, id, from, *until_s),
+            Call::Restore { id, from, until_s, .. } => self.restore(now, dice, id, from, *until_s),
             Call::Scratches => Answer::Scratches(Ok(self.scratches(seen))),
             Call::Destroy { id } => {
                 if let Some(scratch) = self.scratches.get_mut(id) {
