@@ -53,6 +53,7 @@ mod reaping;
 pub mod record;
 pub mod retention;
 pub mod schedule;
+pub mod settings;
 pub mod slot;
 pub mod status;
 mod sweeping;
