@@ -15,23 +15,27 @@ const WITHIN: Duration = Duration::from_secs(50);
 const _: () = assert!(WITHIN.as_secs() < CALL_WITHIN.as_secs());
 
 /// The call's result, or that it may have been done. `what` is told to people.
-pub(super) async fn within<T, E: Into<CallError>>(
+pub(super) fn within<T, E: Into<CallError>>(
     what: &str,
     call: impl Future<Output = Result<T, E>>,
-) -> Result<T, CallError> {
-    limited(WITHIN, what, call).await
+) -> impl Future<Output = Result<T, CallError>> {
+    limited(WITHIN, what, call)
 }
 
-async fn limited<T, E: Into<CallError>>(
+fn limited<T, E: Into<CallError>>(
     limit: Duration,
     what: &str,
     call: impl Future<Output = Result<T, E>>,
-) -> Result<T, CallError> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(_) => {
-            let text = format!("{what} took longer than {} s", limit.as_secs());
-            Err(CallError { kind: CallErrorKind::Unclear, text })
+) -> impl Future<Output = Result<T, CallError>> {
+    // The SDK's futures are large, and would be part of all that wait for them.
+    let call = Box::pin(call);
+    async move {
+        match tokio::time::timeout(limit, call).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => {
+                let text = format!("{what} took longer than {} s", limit.as_secs());
+                Err(CallError { kind: CallErrorKind::Unclear, text })
+            }
         }
     }
 }

@@ -4,3 +4,4 @@
 
 mod calls;
 pub mod objects;
+pub mod snapshots;

@@ -101,6 +101,11 @@ pub const TAG_LATE: &str = "groundcrew:late";
 pub const TAG_HOLD: &str = "groundcrew:hold";
 /// Who works with it until when: `RUN@2026-11-21T00:20:00Z`. A tag may hold no comma.
 pub const TAG_IN_USE: &str = "groundcrew:in-use";
+/// Until when an instance that was restored for proof may live, RFC 3339 in UTC. Policies of
+/// deletion name it.
+pub const TAG_VERIFY_TTL: &str = "groundcrew:verify-ttl";
+/// The snapshot that a person had restored.
+pub const TAG_RESTORED_FROM: &str = "groundcrew:restored-from";
 
 /// A tag.
 pub type Tag = (String, String);

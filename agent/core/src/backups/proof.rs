@@ -182,12 +182,17 @@ pub fn judge(facts: &DumpFacts, rules: &DumpRules) -> Vec<String> {
     findings
 }
 
+/// The status of a cluster that is available and has no instance: RDS makes none when it restores
+/// one of Aurora, so the restore is asked for again.
+pub const EMPTY: &str = "empty";
+
 /// An instance that was restored for proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scratch {
     /// Its identifier.
     pub id: String,
-    /// Its status, in RDS's word.
+    /// Its status, in RDS's word; of a cluster, that of its instances once it is available, or
+    /// [`EMPTY`].
     pub status: String,
     /// Until when it may live, by its tag, in seconds since 1970-01-01 UTC; `None`: the tag cannot
     /// be read.

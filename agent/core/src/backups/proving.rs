@@ -13,7 +13,7 @@ use super::call::{
 use super::database::{Gate, Target, gate};
 use super::lease::Lease;
 use super::limits::{PROVE_WITHIN, SCRATCH_TTL};
-use super::proof::{Level, Scratch, inspect};
+use super::proof::{EMPTY, Level, Scratch, inspect};
 use super::record::{Outcome, Record, RecordKey};
 use super::slot::scratch_id;
 use super::taking::seconds;
@@ -278,6 +278,7 @@ impl Proving {
             (None, None) if over => self.stage = Stage::Write(too_long()),
             (Some(_), None) if over => self.stage = Stage::Destroy(too_long()),
             (None, None) => self.stage = Stage::Mark,
+            (Some(scratch), None) if scratch.status == EMPTY => self.stage = Stage::Restore,
             (Some(scratch), None) => match gate(&scratch.status) {
                 Gate::Go => {
                     self.asking.fine();

@@ -8,7 +8,7 @@ use groundcrew_core::backups::backup::{Backup, BackupState, Marks, Tag};
 use groundcrew_core::backups::call::{Answer, Call, CallError, CallErrorKind, Make, Put};
 use groundcrew_core::backups::database::{Database, Target};
 use groundcrew_core::backups::lease::*;
-use groundcrew_core::backups::proof::{DumpFacts, Inspection, Scratch};
+use groundcrew_core::backups::proof::{DumpFacts, EMPTY, Inspection, Scratch};
 use groundcrew_core::backups::record::{Place, Record};
 use groundcrew_core::backups::slot::JobName;
 
@@ -34,6 +34,8 @@ pub struct SimScratch {
     pub ready: i64,
     pub gone: Option<i64>,
     pub until_s: i64,
+    /// It is a cluster, and has no instance until it is asked for again.
+    pub empty: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -134,7 +136,11 @@ impl Server {
                 let inspection = Inspection { backup, encrypted: true, key_state: None, copies };
                 Answer::Inspected(Ok(Box::new(inspection)))
             }
-            Call::Prove { .. } => Answer::Proved(Ok(Vec::new())),
+            Call::Prove { id, .. } => {
+                let empty = self.scratches.get(id).is_some_and(|scratch| scratch.empty);
+                assert!(!empty, "{id} has no instance that could be asked");
+                Answer::Proved(Ok(Vec::new()))
+            }
             Call::Mark { id, tags, .. } => {
                 let key = (Place::Home, id.clone());
                 if let Some(snapshot) = self.snapshots.get_mut(&key) {
@@ -332,14 +338,20 @@ impl Server {
 
     fn restore(&mut self, now: i64, dice: &mut Dice, id: &str, from: &str, until_s: i64) -> Answer {
         self.scratches.retain(|_, scratch| scratch.gone.is_none_or(|gone| now < gone));
-        if self.scratches.contains_key(id) {
-            return Answer::Made(Ok(Make::AlreadyExists));
+        if let Some(scratch) = self.scratches.get_mut(id) {
+            if !scratch.empty || now < scratch.ready {
+                return Answer::Made(Ok(Make::AlreadyExists));
+            }
+            scratch.empty = false;
+            scratch.ready = now + i64_of(dice.between(5, 30)) * MINUTE;
+            return Answer::Made(Ok(Make::Begun));
         }
         if self.shown(now, &Place::Home, from).is_none() {
             return Answer::Made(Ok(Make::NoSource));
         }
         let ready = now + i64_of(dice.between(10, 120)) * MINUTE;
-        let scratch = SimScratch { from: now, ready, gone: None, until_s };
+        let empty = dice.one_in(3);
+        let scratch = SimScratch { from: now, ready, gone: None, until_s, empty };
         self.scratches.insert(id.to_owned(), scratch);
         Answer::Made(Ok(Make::Begun))
     }
@@ -353,6 +365,8 @@ impl Server {
                 "deleting"
             } else if seen < scratch.ready {
                 "creating"
+            } else if scratch.empty {
+                EMPTY
             } else {
                 "available"
             };
