@@ -1,0 +1,7 @@
+//! Backups: carries out what [`groundcrew_core::backups`] decides, each call in words of the core.
+//! Nothing here decides what is made, kept, proved or deleted, and nothing is remembered that a
+//! look would not find again.
+
+mod calls;
+pub mod objects;
+pub mod snapshots;
