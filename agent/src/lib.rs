@@ -8,10 +8,12 @@
 use std::process::ExitCode;
 
 pub mod aws;
+pub mod backups;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod credential;
 pub mod demo;
 pub mod errors;
 pub mod fsx;

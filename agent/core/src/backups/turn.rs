@@ -38,7 +38,7 @@ impl Turn<'_> {
     /// Tells people that `text`, with the job's name before it.
     pub(super) fn tell(&mut self, level: EventLevel, text: &str) {
         let text = format!("backup {}: {text}", self.job.name);
-        self.out.push(Effect::Tell(EventStatus { at: self.now.wall, level, text }));
+        self.out.push(Effect::Tell(EventStatus::new(self.now.wall, level, text)));
     }
 
     /// A record of this instance.

@@ -1,0 +1,3 @@
+//! Backups end to end.
+
+mod dumps;
