@@ -14,9 +14,11 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 
+mod multipart;
 mod shared;
 mod upload;
 
+pub use multipart::{Completed, Multipart, Part, PartBody};
 pub use shared::{AnswerDate, Dated, ServerDate};
 pub use upload::Upload;
 

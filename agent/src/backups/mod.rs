@@ -3,5 +3,10 @@
 //! look would not find again.
 
 mod calls;
+pub mod dump;
+pub mod manifest;
 pub mod objects;
+pub mod proof;
+pub mod seal;
+pub mod secrets;
 pub mod snapshots;

@@ -1,6 +1,7 @@
-//! Backups against the emulator.
+//! Backups against the emulator, and against real databases.
 
 mod aws;
+mod dumps;
 mod kms;
 mod objects;
 mod restores;
