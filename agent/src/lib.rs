@@ -8,6 +8,7 @@
 use std::process::ExitCode;
 
 pub mod aws;
+pub mod backups;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,0 +1,5 @@
+//! Backups: what carries out what `groundcrew_core::backups` decides. Never decides.
+
+pub mod dump;
+pub mod objects;
+pub mod snapshots;
