@@ -2,4 +2,5 @@
 
 pub mod dump;
 pub mod objects;
+pub mod proof;
 pub mod snapshots;

@@ -182,6 +182,10 @@ pub fn judge(facts: &DumpFacts, rules: &DumpRules) -> Vec<String> {
     findings
 }
 
+/// The status of a cluster that is available and has no instance: RDS makes none when it restores
+/// one of Aurora, so the restore is asked for again.
+pub const EMPTY: &str = "empty";
+
 /// An instance that was restored for proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scratch {

@@ -87,7 +87,7 @@ impl Dumps {
         &self,
         _: Level,
         _: &str,
-        _: CancellationToken,
+        _: &CancellationToken,
     ) -> Result<Vec<String>, CallError> {
         missing()
     }
