@@ -124,7 +124,8 @@ impl Marks {
             nominal: tag(TAG_NOMINAL)?.parse().ok()?,
             at_s: seconds(tag(TAG_SLOT)?)?,
             attempt: tag(TAG_ATTEMPT).map_or(Some(0), |text| text.parse().ok())?,
-            hold: tag(TAG_HOLD).map(str::to_owned),
+            // Who may set tags may not always take them away: an empty one holds nothing.
+            hold: tag(TAG_HOLD).filter(|hold| !hold.is_empty()).map(str::to_owned),
             in_use: tag(TAG_IN_USE).and_then(InUse::of),
         })
     }

@@ -15,7 +15,7 @@ use super::slot::Slot;
 use super::taking::seconds;
 use super::turn::Turn;
 use crate::restart::jittered;
-use crate::status::EventLevel;
+use crate::status::{EventLevel, Topic};
 use crate::time::Moment;
 
 /// Dumps of one slot that may end badly on one host before the slot has failed.
@@ -248,7 +248,7 @@ impl Dumping {
             return;
         }
         let text = format!("slot {slot}: dump {} of {TRIES_MAX}: {why}", self.tries);
-        turn.tell(EventLevel::Warning, &text);
+        turn.tell(EventLevel::Warning, Topic::BackupProblem, &text);
         self.again(turn, why);
     }
 
@@ -289,7 +289,7 @@ impl Dumping {
             }
             Outcome::Planned { .. } | Outcome::Proved { .. } | Outcome::Refuted { .. } => return,
         };
-        turn.tell(level, &text);
+        turn.tell(level, Turn::topic(level, &self.key), &text);
         self.stage = Stage::Ended(turn.record(&self.key, outcome.clone()));
     }
 }

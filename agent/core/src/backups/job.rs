@@ -23,14 +23,16 @@ use super::sweeping::Sweeping;
 use super::taking::{From, Taking, seconds};
 use super::turn::Turn;
 use super::{JobSettings, Kind};
-use crate::status::EventLevel;
+use crate::status::{EventLevel, Topic};
 use crate::time::{Moment, Now, Wall};
 use task::Task;
+use watch::Watch;
 
 mod describe;
 mod task;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 /// One job.
 #[derive(Debug, Clone)]
@@ -48,6 +50,7 @@ pub struct Job {
     /// How far this host's clock is ahead of AWS's, in milliseconds.
     clock_ahead_ms: Option<i64>,
     clock_told: bool,
+    watch: Watch,
     begun: Option<Moment>,
     stepped: Now,
 }
@@ -69,6 +72,7 @@ impl Job {
             reaping: None,
             clock_ahead_ms: None,
             clock_told: false,
+            watch: Watch::default(),
             begun: None,
             stepped: Now::default(),
         }
@@ -87,6 +91,7 @@ impl Job {
             Event::Answered { ticket, answer } => self.answered(now, ticket, answer, &mut out),
         }
         self.reconcile(now, &mut out);
+        self.watch(now, &mut out);
         out
     }
 
@@ -138,12 +143,13 @@ impl Job {
             self.clock_told = true;
             let way = if ahead_ms > 0 { "ahead of" } else { "behind" };
             let text = format!("this host's clock is {} {way} AWS's", crate::time::text(off));
-            let (level, text) = if off > CLOCK_REFUSE {
-                (EventLevel::Error, format!("{text}: it begins nothing"))
+            let (level, topic, text) = if off > CLOCK_REFUSE {
+                let text = format!("{text}: it begins nothing");
+                (EventLevel::Error, Topic::BackupFailed, text)
             } else {
-                (EventLevel::Warning, text)
+                (EventLevel::Warning, Topic::BackupProblem, text)
             };
-            self.turn(now, out, |_, turn| turn.tell(level, &text));
+            self.turn(now, out, |_, turn| turn.tell(level, topic, &text));
         }
     }
 

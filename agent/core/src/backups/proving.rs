@@ -18,7 +18,7 @@ use super::record::{Outcome, Record, RecordKey};
 use super::slot::scratch_id;
 use super::taking::seconds;
 use super::turn::Turn;
-use crate::status::EventLevel;
+use crate::status::{EventLevel, Topic};
 use crate::time::{Moment, ms};
 
 /// Tries of one host before a level is given up for this slot.
@@ -323,7 +323,7 @@ impl Proving {
         let what = format!("{} of slot {}", self.level, self.key.slot());
         if self.tries == 1 && person {
             let text = format!("{what} cannot be proved: {}", reason(why));
-            turn.tell(EventLevel::Error, &text);
+            turn.tell(EventLevel::Error, Topic::BackupProblem, &text);
         }
         self.asking.later(turn);
         self.stage = match &self.stage {
@@ -374,7 +374,7 @@ impl Proving {
             }
             Outcome::Done { .. } | Outcome::Skipped(_) | Outcome::Planned { .. } => return,
         };
-        turn.tell(level, &text);
+        turn.tell(level, Turn::topic(level, &self.key), &text);
         self.stage = Stage::Ended(turn.record(&self.key, outcome.clone()));
     }
 }

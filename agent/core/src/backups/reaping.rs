@@ -8,7 +8,7 @@ use super::limits::{REAP_EVERY, SCRATCH_MAX};
 use super::proof::Scratch;
 use super::turn::Turn;
 use crate::restart::jittered;
-use crate::status::EventLevel;
+use crate::status::{EventLevel, Topic};
 use crate::time::Moment;
 
 /// The looking.
@@ -60,7 +60,7 @@ impl Reaping {
             Answer::Deleted(Ok(())) => {
                 if let Some(id) = self.left.pop() {
                     let text = format!("instance {id}, restored for proof, is deleted: overdue");
-                    turn.tell(EventLevel::Warning, &text);
+                    turn.tell(EventLevel::Warning, Topic::BackupProblem, &text);
                 }
                 self.pause(turn);
             }
@@ -112,7 +112,8 @@ impl Reaping {
         if error.needs_person() && !self.told {
             self.told = true;
             let what = self.left.last().map_or("instances restored for proof", String::as_str);
-            turn.tell(EventLevel::Error, &format!("{what} cannot be cleaned up: {}", error.text));
+            let text = format!("{what} cannot be cleaned up: {}", error.text);
+            turn.tell(EventLevel::Error, Topic::BackupProblem, &text);
         }
         // Another one may go.
         if let Some(id) = self.left.pop()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::JobSettings;
+use super::{JobSettings, Kind};
 
 /// `[[backup]]`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +124,10 @@ pub struct RestoreSettings {
     pub parameter_group: Option<String>,
     /// Who asks the assertions, and by what: host and port are those of the restored instance.
     pub connection: Option<Connection>,
+    /// The database on the server that they are asked in.
+    pub database: String,
+    /// Whose protocol the engine speaks: that of `pg_dump` or that of `mysqldump`.
+    pub speaks: Kind,
     /// How long a restored instance may take until it is available.
     pub within: Duration,
 }

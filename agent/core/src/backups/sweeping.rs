@@ -11,7 +11,7 @@ use super::retention::{Pass, Plan, plan};
 use super::taking::seconds;
 use super::turn::Turn;
 use crate::restart::jittered;
-use crate::status::EventLevel;
+use crate::status::{EventLevel, Topic};
 use crate::time::Moment;
 
 /// One pass.
@@ -203,7 +203,7 @@ impl Sweeping {
         if let Stage::Write(Outcome::Planned { refused: Some(refused), .. }) = &self.stage {
             let next = "see backups retention --explain";
             let text = format!("retention deletes nothing in {}: {refused}; {next}", self.place);
-            turn.tell(EventLevel::Error, &text);
+            turn.tell(EventLevel::Error, Topic::BackupProblem, &text);
         }
     }
 
@@ -211,7 +211,7 @@ impl Sweeping {
         if !self.stuck.is_empty() {
             let stuck = self.stuck.join(", ");
             let text = format!("retention could not delete in {}: {stuck}", self.place);
-            turn.tell(EventLevel::Error, &text);
+            turn.tell(EventLevel::Error, Topic::BackupProblem, &text);
         }
     }
 }

@@ -257,7 +257,9 @@ impl Taking {
         if !self.told {
             self.told = true;
             let what = self.what();
-            turn.tell(EventLevel::Error, &format!("{what} cannot go on: {}", reason(text)));
+            let text = format!("{what} cannot go on: {}", reason(text));
+            let topic = Turn::topic(EventLevel::Error, &self.key);
+            turn.tell(EventLevel::Error, topic, &text);
         }
     }
 
@@ -397,7 +399,7 @@ impl Taking {
             }
             Outcome::Planned { .. } | Outcome::Proved { .. } | Outcome::Refuted { .. } => return,
         };
-        turn.tell(level, &text);
+        turn.tell(level, Turn::topic(level, &self.key), &text);
         self.stage = Stage::Ended(turn.record(&self.key, outcome.clone()));
     }
 }

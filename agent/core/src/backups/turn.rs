@@ -4,7 +4,7 @@ use super::JobSettings;
 use super::call::{Effect, Ticket};
 use super::database::{Database, Target};
 use super::record::{Outcome, Record, RecordKey, VERSION};
-use crate::status::{EventLevel, EventStatus};
+use crate::status::{EventLevel, EventStatus, Subject, Topic};
 use crate::time::Now;
 
 /// One step of a job.
@@ -36,9 +36,26 @@ impl Turn<'_> {
     }
 
     /// Tells people that `text`, with the job's name before it.
-    pub(super) fn tell(&mut self, level: EventLevel, text: &str) {
+    pub(super) fn tell(&mut self, level: EventLevel, topic: Topic, text: &str) {
         let text = format!("backup {}: {text}", self.job.name);
-        self.out.push(Effect::Tell(EventStatus::new(self.now.wall, level, text)));
+        let subject = Subject::backup(self.job.name.as_str());
+        let told = EventStatus { topic, subject, ..EventStatus::new(self.now.wall, level, text) };
+        self.out.push(Effect::Tell(told));
+    }
+
+    /// What an event of a slot's own backup is about, or of what follows from it: only the former
+    /// says whether there is a backup.
+    pub(super) fn topic(level: EventLevel, key: &RecordKey) -> Topic {
+        match (level, key) {
+            (EventLevel::Normal, RecordKey::Proof(..)) => Topic::BackupProved,
+            // What was skipped is a warning, and nothing is missing.
+            (EventLevel::Normal | EventLevel::Warning, _) => Topic::BackupDone,
+            (EventLevel::Error, RecordKey::Run(_)) => Topic::BackupFailed,
+            (
+                EventLevel::Error,
+                RecordKey::Copy(..) | RecordKey::Retention(..) | RecordKey::Proof(..),
+            ) => Topic::BackupProblem,
+        }
     }
 
     /// A record of this instance.

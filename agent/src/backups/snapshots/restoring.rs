@@ -247,6 +247,8 @@ const MEMBERS_MAX: usize = 16;
 mod tests {
     use std::time::Duration;
 
+    use groundcrew_core::backups::Kind;
+
     use super::*;
 
     fn cluster(status: &str, engine: &str, members: &[&str]) -> Cluster {
@@ -299,6 +301,8 @@ mod tests {
             class: "db.t4g.medium".into(),
             parameter_group: None,
             connection: None,
+            database: "shop".into(),
+            speaks: Kind::PgDump,
             within: Duration::from_hours(3),
         };
         let placement = isolated(&restore, &Target::Instance);

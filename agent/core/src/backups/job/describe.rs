@@ -34,7 +34,7 @@ impl Job {
         }
     }
 
-    fn since_ms(&self, at_ms: i64) -> u64 {
+    pub(super) fn since_ms(&self, at_ms: i64) -> u64 {
         u64::try_from(self.stepped.wall.0.saturating_sub(at_ms)).unwrap_or(0)
     }
 

@@ -371,3 +371,45 @@ fn what_is_under_way_late_is_waited_for_by_name() {
     let (_, call) = host.call();
     assert!(matches!(call, Call::Write(_)), "{call:?}");
 }
+
+#[test]
+fn people_hear_of_the_end_of_what_they_were_told() {
+    let mut host = night();
+    let server = Wall(host.now.wall.0 - 250_000);
+    host.step(Event::ServerTime(server));
+    host.step(Event::ServerTime(host.now.wall));
+    assert_eq!(host.told.len(), 2);
+    assert_eq!(host.told[1], "backup shop: there is a good backup again");
+    host.step(Event::Tick);
+    assert_eq!(host.told.len(), 2, "once");
+}
+
+#[test]
+fn backups_that_stop_coming_are_told_once() {
+    let mut host = Host::new(settings(), "2026-11-21T00:10");
+    let before = RecordKey::Run(slot("2026-11-20T00:20"));
+    let (ticket, _) = host.call();
+    let record =
+        Record { version: 1, key: before, at: Wall(0), by: "i-9".into(), outcome: done(false) };
+    host.step(Event::Answered { ticket, answer: Answer::Record(Ok(Some(Box::new(record)))) });
+    // Nobody answers any more.
+    for _ in 0..100 {
+        host.open.clear();
+        host.pass(Duration::from_hours(1));
+    }
+    let stale = format!("backup shop: it is failing: no backup since that of {ID}");
+    assert_eq!(host.told.iter().filter(|told| **told == stale).count(), 1, "{:?}", host.told);
+    assert_eq!(host.job.describe().state, JobState::Failing);
+}
+
+#[test]
+fn who_asked_for_the_api_only_still_looks() {
+    let mut host = Host::new(settings(), "2026-11-21T12:00");
+    // The newest slot and the one before, which is missed.
+    host.reads_nothing();
+    host.reads_nothing();
+    host.database_is("available");
+    host.database_is("available");
+    host.sees(None);
+    host.sees(None);
+}

@@ -11,13 +11,13 @@ use crate::restart::jittered;
 
 impl Taking {
     pub(super) fn database(&mut self, turn: &mut Turn<'_>, database: Option<Database>) {
-        let first = turn.target.is_none();
         if let Some(found) = &database {
             turn.target = Some(found.target.clone());
         }
         (*turn.database).clone_from(&database);
-        // Asked for the API only: the snapshot may be there whatever the database does.
-        if first && database.is_some() && !matches!(self.stage, Stage::Gate) {
+        // Asked for the API only: the snapshot may be there whatever the database does. Another
+        // slot's answer may have come first, so that the API being known says nothing.
+        if database.is_some() && !matches!(self.stage, Stage::Gate) {
             return;
         }
         let Some(database) = database else {
