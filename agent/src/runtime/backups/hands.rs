@@ -39,7 +39,8 @@ pub(super) fn connect(store: &Store, jobs: &[BackupSettings]) -> Vec<AwsHands> {
 
 /// Removes what scratch servers of earlier lives have left on this host.
 pub(super) async fn clean(jobs: Vec<BackupSettings>) {
-    let all = move || jobs.iter().for_each(clean_up);
+    let dumps = |job: &&BackupSettings| job.job.kind != Kind::RdsSnapshot;
+    let all = move || jobs.iter().filter(dumps).for_each(clean_up);
     if let Err(error) = tokio::task::spawn_blocking(all).await {
         tracing::error!("what earlier proofs left is not removed: {error}");
     }

@@ -45,8 +45,8 @@ struct World {
 }
 
 impl World {
-    fn new(kind: Kind) -> Self {
-        let emulator = Emulator::start(Services::S3);
+    fn new(kind: Kind, services: Services) -> Self {
+        let emulator = Emulator::start(services);
         emulator.create_bucket(BUCKET);
         let proxy = FaultProxy::start(emulator.address());
         for (name, value) in sdk_environment(&proxy.endpoint()) {
@@ -68,7 +68,11 @@ impl World {
     }
 
     fn postgres() -> Self {
-        let world = Self::new(Kind::PgDump);
+        Self::postgres_with(Services::S3)
+    }
+
+    fn postgres_with(services: Services) -> Self {
+        let world = Self::new(Kind::PgDump, services);
         world.server.sql(
             "shop",
             "set role app;

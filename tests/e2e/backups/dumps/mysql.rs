@@ -6,10 +6,11 @@ use groundcrew_core::backups::call::Ticket;
 use groundcrew_core::backups::proof::{DumpRules, Level, judge};
 
 use super::{World, make, never, run, slot};
+use crate::harness::emulator::Services;
 
 #[test]
 fn a_dump_of_mariadb_is_made_read_and_restored() {
-    let world = World::new(Kind::MysqlDump);
+    let world = World::new(Kind::MysqlDump, Services::S3);
     world.server.mysql(
         "use shop; create table customers (id int auto_increment primary key, name text, b blob);
          insert into customers (name, b) select concat('c', seq, '\\n''\\\\'), unhex(sha2(seq, 256))
@@ -43,7 +44,7 @@ fn a_dump_of_mariadb_is_made_read_and_restored() {
 
 #[test]
 fn a_dump_of_a_database_that_is_not_there_is_no_dump() {
-    let world = World::new(Kind::MysqlDump);
+    let world = World::new(Kind::MysqlDump, Services::S3);
     let mut settings = world.settings();
     settings.job.database = "nosuch".into();
     let dumps = super::dumps(settings);

@@ -8,8 +8,11 @@ use groundcrew::backups::dump::restore::Target;
 use groundcrew_core::backups::call::{Put, Ticket};
 use groundcrew_core::backups::proof::{Level, inspect};
 use groundcrew_core::backups::settings::{Assertion, Encryption};
+use serde_json::{Value, json};
 
 use super::{World, dumps, make, never, run, servers::PASSWORD, slot, tags_of};
+use crate::harness::emulator::Services;
+use crate::harness::http_client;
 
 #[test]
 fn a_dump_is_made_once_proved_restored_and_deleted() {
@@ -152,5 +155,55 @@ fn a_restore_that_lacks_something_is_found() {
         world.put(key, gone.as_bytes());
         let findings = dumps.prove(Level::L2, "20261121", &never()).await.unwrap();
         assert_eq!(findings[0], "table public.customerz is missing");
+    });
+}
+
+/// One request to KMS, as the SDKs make it.
+fn kms(world: &World, action: &str, said: &Value) -> Value {
+    let scope = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/kms/aws4_request";
+    let target = format!("TrentService.{action}");
+    let headers = [
+        ("Authorization", scope),
+        ("X-Amz-Target", target.as_str()),
+        ("Content-Type", "application/x-amz-json-1.1"),
+    ];
+    let address = world.emulator.address();
+    let answer =
+        http_client::request(address, "POST", "/", &headers, said.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{action}: {}", answer.text());
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+#[test]
+fn a_dump_is_sealed_with_a_data_key_that_opens_it_and_no_other() {
+    let world = World::postgres_with(Services::All);
+    let key = kms(&world, "CreateKey", &json!({}))["KeyMetadata"]["KeyId"].clone();
+    let mut settings = world.settings();
+    settings.encryption = Encryption::Kms(key.as_str().unwrap().to_owned());
+    settings.proof.identity_file = None;
+    let dumps = dumps(settings);
+    run(async {
+        make(&dumps, slot()).await;
+        let sealed = world.object(&world.data_key());
+        assert!(sealed.starts_with(b"groundcrew-frames-1\n"));
+        assert!(!sealed.windows(4).any(|piece| piece == b"\x28\xb5\x2f\xfd"), "zstd in the clear");
+        for level in [Level::L1, Level::L2] {
+            assert_eq!(dumps.prove(level, "20261121", &never()).await, Ok(vec![]), "{level}");
+        }
+        let inspection = dumps.inspect("20261121").await.unwrap();
+        assert_eq!(inspection.key_state.as_deref(), Some("Enabled"));
+        // Under another slot's name the key is not given out.
+        for key in world.keys() {
+            let bytes = world.object(&key);
+            let moved = String::from_utf8_lossy(&bytes).replace("\"20261121\"", "\"20261120\"");
+            let bytes = if key.ends_with("json") { moved.into_bytes() } else { bytes };
+            world.put(&key.replace("20261121", "20261120"), &bytes);
+        }
+        assert!(dumps.look("20261120").await.unwrap().is_some());
+        let error = dumps.prove(Level::L1, "20261120", &never()).await.unwrap_err();
+        assert!(error.text.contains("decrypt"), "{error:?}");
+        kms(&world, "DisableKey", &json!({"KeyId": key}));
+        let inspection = dumps.inspect("20261121").await.unwrap();
+        assert_eq!(inspect(&inspection, true), ["its KMS key is Disabled"]);
     });
 }

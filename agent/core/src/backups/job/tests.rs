@@ -404,7 +404,8 @@ fn backups_that_stop_coming_are_told_once() {
 
 #[test]
 fn who_asked_for_the_api_only_still_looks() {
-    let mut host = Host::new(settings(), "2026-11-21T12:00");
+    let at_once = JobSettings { spread: Duration::ZERO, ..settings() };
+    let mut host = Host::new(at_once, "2026-11-21T12:00");
     // The newest slot and the one before, which is missed.
     host.reads_nothing();
     host.reads_nothing();
