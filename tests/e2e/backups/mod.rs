@@ -3,6 +3,7 @@
 mod aws;
 mod dumps;
 mod kms;
+mod nightly;
 mod objects;
 mod restores;
 mod snapshots;
