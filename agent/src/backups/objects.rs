@@ -17,7 +17,7 @@ pub(super) fn missing<T>() -> Result<T, CallError> {
     Err(CallError { kind: CallErrorKind::Refused, text })
 }
 
-#[expect(clippy::unused_async, clippy::unused_self, reason = "the real one waits for AWS")]
+#[expect(clippy::unused_async, reason = "the real one waits for AWS")]
 impl Objects {
     /// The bucket of a store.
     #[must_use]

@@ -33,7 +33,7 @@ pub struct Restored {
     pub endpoint: Option<Endpoint>,
 }
 
-#[expect(clippy::unused_async, clippy::unused_self, reason = "the real one waits for AWS")]
+#[expect(clippy::unused_async, reason = "the real one waits for AWS")]
 impl Snapshots {
     /// The snapshots of a job.
     #[must_use]

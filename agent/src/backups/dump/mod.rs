@@ -19,7 +19,7 @@ use restore::{Restored, Target};
 #[derive(Debug)]
 pub struct Dumps;
 
-#[expect(clippy::unused_async, clippy::unused_self, reason = "the real one waits for AWS")]
+#[expect(clippy::unused_async, reason = "the real one waits for AWS")]
 impl Dumps {
     /// The dumps of a job.
     #[must_use]
