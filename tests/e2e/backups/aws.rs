@@ -89,6 +89,8 @@ pub fn settings(database: &str) -> BackupSettings {
         class: "db.t4g.medium".to_owned(),
         parameter_group: None,
         connection: None,
+        database: "shop".to_owned(),
+        speaks: Kind::PgDump,
         within: limits::PROVE_WITHIN,
     };
     let proof = ProofSettings {

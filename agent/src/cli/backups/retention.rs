@@ -8,6 +8,7 @@ use groundcrew_core::backups::backup::Backup;
 use groundcrew_core::backups::limits::CLOSING_TIME;
 use groundcrew_core::backups::record::Place;
 use groundcrew_core::backups::retention::{self, Pass, Plan};
+use groundcrew_core::backups::status::JobStatus;
 use groundcrew_core::status::StatusDocument;
 use serde::Serialize;
 
@@ -130,6 +131,6 @@ async fn failing(client: &ControlClient) -> Vec<(String, String)> {
     let Ok(Ok(status)) = tokio::time::timeout(STATUS_WITHIN, asked).await else {
         return Vec::new();
     };
-    let failing = status.backups.into_iter().filter(|job| job.is_failing());
+    let failing = status.backups.into_iter().filter(JobStatus::is_failing);
     failing.map(|job| (job.name, job.reason.unwrap_or_else(|| "no good backup".into()))).collect()
 }

@@ -1,5 +1,6 @@
 //! Backups as text: the jobs in `status`, and what `groundcrew backups` prints.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use groundcrew_core::backups::backup::BackupState;
@@ -174,7 +175,8 @@ pub fn plan(planned: &Planned, applied: bool, style: Style) -> String {
     }
     let kept = plan.verdicts.iter().filter(|verdict| verdict.keep).count();
     let all = plan.verdicts.len();
-    text.push_str(&format!("  {kept} of {all} stay, {} to delete", plan.delete.len()));
+    // Into a String nothing fails.
+    let _ = write!(text, "  {kept} of {all} stay, {} to delete", plan.delete.len());
     let note = if applied {
         format!("; {} deleted\n", deleted.len())
     } else if plan.delete.is_empty() {
@@ -229,25 +231,25 @@ pub fn restore_plan(plan: &RestorePlan, style: Style) -> String {
 pub fn dr_plan(plan: &DrPlan, style: Style) -> String {
     let mut text = String::new();
     for job in &plan.jobs {
-        text.push_str(&format!("{} of {}\n", job.job, clean(&job.database)));
+        let _ = writeln!(text, "{} of {}", job.job, clean(&job.database));
         if job.copies.is_empty() {
             let none = "nothing outside its region: add [[backup.copy]]";
-            text.push_str(&format!("  {}\n", style.paint(Some(Tone::Bad), none)));
+            let _ = writeln!(text, "  {}", style.paint(Some(Tone::Bad), none));
         }
         for copy in &job.copies {
             match (&copy.id, copy.slot, &copy.problem) {
                 (Some(id), Some(at), _) => {
                     let (at, when) = (slot(at), ago(at, plan.now));
-                    text.push_str(&format!("  {}: {} of {at}, {when}\n", copy.place, clean(id)));
+                    let _ = writeln!(text, "  {}: {} of {at}, {when}", copy.place, clean(id));
                 }
                 (_, _, problem) => {
                     let problem = clean(problem.as_deref().unwrap_or("nothing is known"));
                     let problem = style.paint(Some(Tone::Bad), &problem);
-                    text.push_str(&format!("  {}: {problem}\n", copy.place));
+                    let _ = writeln!(text, "  {}: {problem}", copy.place);
                 }
             }
             for command in &copy.commands {
-                text.push_str(&format!("    {}\n", clean(command)));
+                let _ = writeln!(text, "    {}", clean(command));
             }
         }
     }

@@ -152,7 +152,7 @@ fn region(node: &Node<'_, '_>) -> Read<String> {
     };
     let is_region = matches!(parts.as_slice(), [first, words @ .., last]
         if first.len() == 2 && letters(first) && !words.is_empty() && number(last)
-            && words.iter().all(|word| letters(word)));
+            && words.iter().all(letters));
     if !is_region || text.len() > 32 {
         let message = format!("{} is not a region of AWS", shown(text));
         return Err(node.refuse(message, "write it like \"eu-west-1\""));

@@ -368,10 +368,10 @@ fn shown<H>(driven: &Driven<H>) -> Shown {
                 let at = proofs.entry(*level).or_insert(record.at);
                 *at = record.at.max(*at);
             }
-            (RecordKey::Run(_), Outcome::Done { id, bytes: known, .. }) => {
-                if status.last_good.as_ref().is_some_and(|good| good.id == *id) {
-                    bytes = *known;
-                }
+            (RecordKey::Run(_), Outcome::Done { id, bytes: known, .. })
+                if status.last_good.as_ref().is_some_and(|good| good.id == *id) =>
+            {
+                bytes = *known;
             }
             _ => {}
         }
