@@ -37,7 +37,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<u8> {
     let (job, found) = jobs::find(config, &args.backup.id).await?;
     let began = clock::at();
-    let findings = findings(&job, &found, args.level).await?;
+    let findings = Box::pin(findings(&job, &found, args.level)).await?;
     let verified = Verified {
         job: job.name().to_owned(),
         id: found.backup.id.clone(),
