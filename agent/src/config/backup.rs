@@ -1,6 +1,6 @@
 //! What the host's file says about backups: `backup_store` and `[[backup]]`. Names where secrets
-//! are and never holds one. Which instance and which life of the agent a job runs in is not known here:
-//! the runtime fills that in.
+//! are and never holds one. Which instance and which life of the agent a job runs in is not known
+//! here: the runtime fills that in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -22,24 +22,27 @@ fn aws() -> Emulator {
     let answer =
         http_client::request(emulator.address(), "POST", path, &[], seconds.to_string().as_bytes());
     assert_eq!(answer.unwrap().status, 200);
-    rds(&emulator, "CreateDBInstance", &[
-        ("DBInstanceIdentifier", DATABASE),
-        ("DBInstanceClass", "db.t4g.medium"),
-        ("Engine", "postgres"),
-        ("AllocatedStorage", "20"),
-        ("MasterUsername", "shop"),
-        ("MasterUserPassword", "not-a-secret"),
-    ]);
+    rds(
+        &emulator,
+        "CreateDBInstance",
+        &[
+            ("DBInstanceIdentifier", DATABASE),
+            ("DBInstanceClass", "db.t4g.medium"),
+            ("Engine", "postgres"),
+            ("AllocatedStorage", "20"),
+            ("MasterUsername", "shop"),
+            ("MasterUserPassword", "not-a-secret"),
+        ],
+    );
     emulator
 }
 
 /// A call of RDS that no agent makes; its answer.
 fn rds(emulator: &Emulator, action: &str, parameters: &[(&str, &str)]) -> String {
     let scope = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/rds/aws4_request";
-    let mut body = format!("Action={action}&Version=2014-10-31");
-    for (name, value) in parameters {
-        body.push_str(&format!("&{name}={value}"));
-    }
+    let about = [("Action", action), ("Version", "2014-10-31")];
+    let pairs = about.iter().chain(parameters).map(|(name, value)| format!("{name}={value}"));
+    let body = pairs.collect::<Vec<_>>().join("&");
     let headers = [("Authorization", scope), ("Content-Type", "application/x-www-form-urlencoded")];
     let answer =
         http_client::request(emulator.address(), "POST", "/", &headers, body.as_bytes()).unwrap();
@@ -53,6 +56,14 @@ fn snapshots(emulator: &Emulator) -> Vec<String> {
     let ids = text.split("<DBSnapshotIdentifier>").skip(1);
     let ids = ids.filter_map(|rest| rest.split_once('<').map(|(id, _)| id.to_owned()));
     ids.filter(|id| id.starts_with("gc-")).collect()
+}
+
+#[track_caller]
+fn wait_for_snapshots(emulator: &Emulator, count: usize) {
+    wait_until(NIGHT_WITHIN, "as many snapshots", || {
+        let found = snapshots(emulator);
+        if found.len() == count { Ok(()) } else { Err(found) }
+    });
 }
 
 fn world(emulator: &Emulator) -> World {
@@ -76,10 +87,13 @@ fn start<'a>(world: &'a World, retention: &toml::Table) -> Agent<'a> {
     };
     job.insert("retention".to_owned(), toml::Value::Table(retention.clone()));
     let store = format!("s3://{BUCKET}/shop");
-    Agent::start_with(world, &[
-        ("backup_store", store.into()),
-        ("backup", toml::Value::Array(vec![toml::Value::Table(job)])),
-    ])
+    Agent::start_with(
+        world,
+        &[
+            ("backup_store", store.into()),
+            ("backup", toml::Value::Array(vec![toml::Value::Table(job)])),
+        ],
+    )
 }
 
 fn job(status: &Value) -> &Value {
@@ -98,7 +112,7 @@ fn three_hosts_make_one_snapshot_though_one_is_killed() {
     let worlds = [world(&emulator), world(&emulator), world(&emulator)];
     let keep = toml::toml! { keep_daily = 7 };
     let mut agents: Vec<_> = worlds.iter().map(|world| start(world, &keep)).collect();
-    wait_until(NIGHT_WITHIN, "a snapshot", || !snapshots(&emulator).is_empty());
+    wait_for_snapshots(&emulator, 1);
     agents[0].kill();
     for agent in &agents[1..] {
         let status = wait_for_ok(agent);
@@ -157,7 +171,7 @@ fn by_hand_a_backup_is_made_pinned_and_left_to_retention() {
     assert_eq!(snapshots(&emulator).len(), 2, "a plan deletes nothing");
     let applied = json(&["retention", "nightly", "--apply", "--json"]);
     assert_eq!(applied[0]["deleted"], json!([first]), "{applied:#}");
-    wait_until(NIGHT_WITHIN, "it is gone", || snapshots(&emulator).len() == 1);
+    wait_for_snapshots(&emulator, 1);
     assert_ne!(snapshots(&emulator)[0], first);
 
     let nobody = cli(&["verify", "gc-nobody"]);

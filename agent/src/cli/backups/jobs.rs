@@ -59,7 +59,9 @@ pub(super) fn of(config: &HostConfig, name: Option<&str>) -> anyhow::Result<Vec<
             let objects = Arc::new(Objects::connect(store));
             let settings = Arc::new(backup.clone());
             let maker = match backup.job.kind {
-                Kind::RdsSnapshot => Maker::Snapshots(Box::new(Snapshots::connect(Arc::clone(&settings)))),
+                Kind::RdsSnapshot => {
+                    Maker::Snapshots(Box::new(Snapshots::connect(Arc::clone(&settings))))
+                }
                 Kind::PgDump | Kind::MysqlDump => {
                     Maker::Dumps(Dumps::connect(Arc::clone(&settings), Arc::clone(&objects)))
                 }

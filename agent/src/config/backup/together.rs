@@ -62,8 +62,8 @@ pub(super) fn warn(node: &Node<'_, '_>, items: &[Node<'_, '_>], backups: &[Backu
     for (place, count) in places.into_iter().filter(|(_, count)| *count > SNAPSHOTS_QUOTA) {
         let place = place.map_or("the databases' region".to_owned(), str::to_owned);
         let message = format!(
-            "keeps up to {count} snapshots in {place}, and RDS allows {SNAPSHOTS_QUOTA} unless that \
-             was raised"
+            "keeps up to {count} snapshots in {place}, and RDS allows {SNAPSHOTS_QUOTA} unless \
+             that was raised"
         );
         let at = if let [only] = items { only } else { node };
         at.warn(message, "keep fewer, raise the quota, or keep what is old as dumps");

@@ -351,7 +351,9 @@ fn a_restored_snapshot_needs_a_place() {
     let expected = "backup[0].verify.levels: L3 restores a snapshot; say where to in";
     assert!(said.contains(expected), "{said}");
     let asks = "verify = { levels = [\"L3\"], \
-                assertions = [{ name = \"a\", sql = \"b\" }], restore = { subnet_group = \"x\", security_groups = [\"sg-1\"], class = \"db.x\" } }\n";
+                assertions = [{ name = \"a\", sql = \"b\" }], \
+                restore = { subnet_group = \"x\", security_groups = [\"sg-1\"], \
+                class = \"db.x\" } }\n";
     let said = bad_host(&format!("{STORE}{}", snapshots("a", asks)));
     assert!(said.contains("verify.restore: has no connection; say who asks the"), "{said}");
 }

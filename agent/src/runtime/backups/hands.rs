@@ -55,7 +55,7 @@ pub(super) struct AwsHands {
 
 /// What makes the backups of a job.
 enum Maker {
-    Snapshots(Snapshots),
+    Snapshots(Box<Snapshots>),
     Dumps(Dumps),
 }
 
@@ -63,7 +63,9 @@ impl AwsHands {
     fn connect(objects: &Arc<Objects>, settings: &BackupSettings) -> Self {
         let shared = Arc::new(settings.clone());
         let maker = match settings.job.kind {
-            Kind::RdsSnapshot => Maker::Snapshots(Snapshots::connect(Arc::clone(&shared))),
+            Kind::RdsSnapshot => {
+                Maker::Snapshots(Box::new(Snapshots::connect(Arc::clone(&shared))))
+            }
             Kind::PgDump | Kind::MysqlDump => {
                 Maker::Dumps(Dumps::connect(Arc::clone(&shared), Arc::clone(objects)))
             }
