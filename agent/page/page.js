@@ -46,6 +46,7 @@ function render() {
   renderTiers(status, at);
   renderProcesses(status, at);
   renderPipelines(status, at);
+  renderBackups(status, at);
   renderEvents(status, at);
   byId('main').classList.remove('waits');
 }
