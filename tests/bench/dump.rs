@@ -167,6 +167,7 @@ fn dumps(order: &Value) -> Dumps {
             copies: Vec::new(),
             levels: Vec::new(),
             encrypted: false,
+            restore_within: limits::RESTORE_WITHIN_USUAL,
             dump: DumpRules::default(),
             instance: "i-1".into(),
             run: "i-1.1".into(),

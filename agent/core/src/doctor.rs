@@ -12,12 +12,14 @@ use crate::spec::Handoff;
 use crate::time::Wall;
 use crate::types::TierName;
 
+mod backups;
 mod balancers;
 mod group;
 mod host;
 #[cfg(test)]
 mod tests;
 
+pub use backups::{BackupFacts, ShownDatabase};
 pub use group::WATCHDOG;
 
 /// A fact, or why it is not known, as a clause.
@@ -38,6 +40,10 @@ pub struct Facts {
     pub stop_timeout: Learned<Option<Duration>>,
     /// Where releases come from.
     pub source: SourceFacts,
+    /// The jobs that make snapshots.
+    pub backups: Vec<BackupFacts>,
+    /// The time.
+    pub now: Wall,
 }
 
 /// What the instance's metadata and AWS say.
@@ -271,6 +277,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     findings.push(host::spot(facts));
     findings.extend(host::actions(&facts.fleet.actions));
     findings.extend(host::source(&facts.source));
+    findings.extend(backups::backups(&facts.backups, facts.now.0.div_euclid(1000)));
     findings.push(host::clock(&facts.fleet));
     findings
 }

@@ -56,6 +56,10 @@ pub struct Instance {
     pub endpoint: Option<Endpoint>,
     /// Its tags.
     pub tags: Vec<Tag>,
+    /// Such as `postgres`.
+    pub engine: String,
+    /// When RDS works on it.
+    pub windows: Windows,
     /// Where and as what it runs.
     pub placement: Placement,
 }
@@ -77,8 +81,19 @@ pub struct Cluster {
     pub endpoint: Option<Endpoint>,
     /// Its tags.
     pub tags: Vec<Tag>,
+    /// When RDS works on it.
+    pub windows: Windows,
     /// Where and as what it runs.
     pub placement: Placement,
+}
+
+/// When RDS works on a database by itself, in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Windows {
+    /// When its own backups are made, `hh24:mi-hh24:mi`; `None`: it makes none.
+    pub backup: Option<String>,
+    /// When it changes something, `ddd:hh24:mi-ddd:hh24:mi`.
+    pub maintenance: Option<String>,
 }
 
 /// Where a database can be reached.

@@ -11,11 +11,12 @@ use groundcrew_core::backups::limits::{BACKUPS_MAX, COPIES_MAX};
 use groundcrew_core::backups::proof::Inspection;
 use groundcrew_core::backups::record::Place;
 use groundcrew_core::backups::settings::BackupSettings;
+use groundcrew_core::doctor::ShownDatabase;
 use tokio::sync::OnceCell;
 
 use super::calls::{refused, within};
 use crate::aws::call_failure::CallFailure;
-use crate::aws::rds::{Rds, Snapshot};
+use crate::aws::rds::{Cluster, Instance, Rds, Snapshot};
 
 mod made;
 mod restoring;
@@ -35,6 +36,12 @@ pub struct Snapshots {
     home: OnceCell<Rds>,
 }
 
+/// A database: what has snapshots of its own.
+enum Found {
+    Instance(Instance),
+    Cluster(Cluster),
+}
+
 impl Snapshots {
     /// With credentials, region and endpoint from the environment and the instance's metadata.
     #[must_use]
@@ -44,26 +51,52 @@ impl Snapshots {
 
     /// The job's database, as RDS keeps it; `None`: there is none of that name.
     pub async fn database(&self) -> Result<Option<Database>, CallError> {
+        let database = self.found().await?.map(|found| match found {
+            Found::Instance(one) => {
+                Database { target: Target::Instance, status: one.status, resource: one.resource }
+            }
+            Found::Cluster(one) => {
+                let (target, status) = (Target::Cluster(one.id), one.status);
+                Database { target, status, resource: one.resource }
+            }
+        });
+        Ok(database)
+    }
+
+    /// What people should know of the job's database; `None`: there is none of that name.
+    pub async fn shown(&self) -> Result<Option<ShownDatabase>, CallError> {
+        let shown = self.found().await?.map(|found| {
+            let (target, status, engine, placement, windows) = match found {
+                Found::Instance(one) => {
+                    (Target::Instance, one.status, one.engine, one.placement, one.windows)
+                }
+                Found::Cluster(one) => {
+                    let target = Target::Cluster(one.id);
+                    (target, one.status, one.engine, one.placement, one.windows)
+                }
+            };
+            ShownDatabase {
+                target,
+                status,
+                engine,
+                multi_az: placement.multi_az,
+                backup_window: windows.backup,
+                maintenance_window: windows.maintenance,
+            }
+        });
+        Ok(shown)
+    }
+
+    async fn found(&self) -> Result<Option<Found>, CallError> {
         let name = &self.settings.job.database;
         let asking = async {
             let rds = self.home().await?;
             let cluster = match rds.describe_instance(name).await? {
-                Some(instance) => match instance.cluster {
-                    Some(cluster) => cluster,
-                    None => {
-                        let (status, resource) = (instance.status, instance.resource);
-                        let target = Target::Instance;
-                        return Ok(Some(Database { target, status, resource }));
-                    }
-                },
+                Some(Instance { cluster: Some(cluster), .. }) => cluster,
+                Some(instance) => return Ok(Some(Found::Instance(instance))),
                 None => name.clone(),
             };
-            let cluster = rds.describe_cluster(&cluster).await?;
-            Ok::<_, CallFailure>(cluster.map(|cluster| Database {
-                target: Target::Cluster(cluster.id),
-                status: cluster.status,
-                resource: cluster.resource,
-            }))
+            Ok::<_, CallFailure>(rds.describe_cluster(&cluster).await?.map(Found::Cluster))
         };
         within(&format!("asking about database {name}"), asking).await
     }

@@ -2,11 +2,14 @@
 //! finds. Changes nothing.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use groundcrew_core::backups::Kind;
 use groundcrew_core::doctor::{
-    ChannelFacts, Facts, Finding, Learned, Outcome, ReadyEndpoint, SourceFacts, TierNumbers,
-    Verdict, examine,
+    BackupFacts, ChannelFacts, Facts, Finding, Learned, Outcome, ReadyEndpoint, SourceFacts,
+    TierNumbers, Verdict, examine,
 };
 use serde::Serialize;
 
@@ -14,6 +17,8 @@ use super::args::DoctorArgs;
 use super::render;
 use super::terminal::Output;
 use super::{EXIT_FAILING, EXIT_OK};
+use crate::backups::snapshots::Snapshots;
+use crate::clock;
 use crate::config::HostConfig;
 use crate::config::host_check::{LoadError, load};
 use crate::control::client::ControlClient;
@@ -65,14 +70,31 @@ async fn gather(config: HostConfig, client: &ControlClient) -> Facts {
         port: address.port(),
         loopback: address.ip().is_loopback(),
     });
-    let (fleet, source, tiers, stop_timeout) = tokio::join!(
+    let (fleet, source, tiers, stop_timeout, backups) = tokio::join!(
         lifecycle::examine(config.lifecycle.metadata),
         source(&config),
         tiers(client),
         stop_timeout(),
+        backups(&config),
     );
     let settings = config.lifecycle.settings;
-    Facts { settings, ready, fleet, tiers, stop_timeout, source }
+    Facts { settings, ready, fleet, tiers, stop_timeout, source, backups, now: clock::wall() }
+}
+
+/// The databases that snapshots are made of. Dumps go to servers that RDS need not know.
+async fn backups(config: &HostConfig) -> Vec<BackupFacts> {
+    let snapshots = config.backups.iter().filter(|one| one.job.kind == Kind::RdsSnapshot);
+    let asked = snapshots.map(async |settings| BackupFacts {
+        job: settings.job.name.to_string(),
+        database: settings.job.database.clone(),
+        schedule: settings.job.schedule.clone(),
+        zone: settings.job.zone.clone(),
+        shown: Snapshots::connect(Arc::new(settings.clone()))
+            .shown()
+            .await
+            .map_err(|error| error.text),
+    });
+    join_all(asked).await
 }
 
 async fn tiers(client: &ControlClient) -> Learned<Vec<TierNumbers>> {

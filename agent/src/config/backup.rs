@@ -141,6 +141,7 @@ fn backup(node: &Node<'_, '_>) -> Read<BackupSettings> {
         copies: copies.iter().map(|copy| copy.settings.clone()).collect(),
         levels: verify.levels,
         encrypted: verify.encrypted.unwrap_or(encrypted),
+        restore_within: verify.restore_within,
         dump: dump?,
         instance: String::new(),
         run: String::new(),

@@ -79,6 +79,7 @@ pub fn settings(database: &str) -> BackupSettings {
         copies: Vec::new(),
         levels: Level::ALL.to_vec(),
         encrypted: false,
+        restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),
         instance: "i-1".to_owned(),
         run: "i-1.1".to_owned(),

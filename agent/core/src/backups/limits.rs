@@ -85,6 +85,13 @@ pub const DUMP_WITHIN: Duration = Duration::from_hours(12);
 pub const PROVE_WITHIN: Duration = Duration::from_hours(6);
 /// How long an instance restored for proof lives at most; its tag says until when.
 pub const SCRATCH_TTL: Duration = Duration::from_hours(8);
+/// How long such an instance may take until it is available, unless the host's file says otherwise:
+/// loading a snapshot's blocks takes long.
+pub const RESTORE_WITHIN_USUAL: Duration = Duration::from_hours(3);
+/// The longest time for that: the proof and the deletion need the rest of its life.
+pub const RESTORE_WITHIN_MAX: Duration = Duration::from_hours(4);
+/// How long before its life is over the proof has to end, so that whoever made it deletes it.
+pub const SCRATCH_MARGIN: Duration = Duration::from_mins(15);
 /// Pause between two looks for restored instances that nobody cleaned up.
 pub const REAP_EVERY: Duration = Duration::from_hours(1);
 /// Instances restored for proof that are looked at.
@@ -99,3 +106,5 @@ const _: () = assert!(LEASE_TTL.as_secs() / 3 + LEASE_MARGIN.as_secs() < LEASE_T
 const _: () = assert!(CLUSTER_SNAPSHOT_ID_MAX <= INSTANCE_SNAPSHOT_ID_MAX);
 // Deleting a restored instance is begun long before its time is over.
 const _: () = assert!(PROVE_WITHIN.as_secs() < SCRATCH_TTL.as_secs());
+const _: () =
+    assert!(RESTORE_WITHIN_MAX.as_secs() + SCRATCH_MARGIN.as_secs() < SCRATCH_TTL.as_secs());

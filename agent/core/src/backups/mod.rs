@@ -94,6 +94,8 @@ pub struct JobSettings {
     pub levels: Vec<Level>,
     /// Whether L0 wants backups to be encrypted.
     pub encrypted: bool,
+    /// How long an instance that is restored for L3 may take until it is available.
+    pub restore_within: Duration,
     /// What a dump has to be.
     pub dump: DumpRules,
     /// This instance.

@@ -12,7 +12,7 @@ use super::call::{
 };
 use super::database::{Gate, Target, gate};
 use super::lease::Lease;
-use super::limits::{PROVE_WITHIN, SCRATCH_TTL};
+use super::limits::{PROVE_WITHIN, SCRATCH_MARGIN, SCRATCH_TTL};
 use super::proof::{EMPTY, Level, Scratch, inspect};
 use super::record::{Outcome, Record, RecordKey};
 use super::slot::scratch_id;
@@ -184,8 +184,13 @@ impl Proving {
                 until_s: turn.now_s().saturating_add(seconds(SCRATCH_TTL)),
             },
             Stage::Prove => {
-                let by = now.plus(PROVE_WITHIN);
-                let id = if self.level == Level::L3 { scratch } else { self.id.clone() };
+                let mut by = now.plus(PROVE_WITHIN);
+                let id = if self.level == Level::L3 {
+                    by = by.min(self.began.plus(SCRATCH_TTL.saturating_sub(SCRATCH_MARGIN)));
+                    scratch
+                } else {
+                    self.id.clone()
+                };
                 let call = Call::Prove { level: self.level, id, by };
                 self.work = Some(self.asking.send_until(turn, call, by));
                 return;
@@ -267,7 +272,8 @@ impl Proving {
         let id = scratch_id(&turn.job.name, self.key.slot());
         let found = all.iter().find(|scratch| scratch.id == id);
         let Stage::Survey(outcome) = &self.stage else { return };
-        let over = turn.now.at.since(self.began) > SCRATCH_TTL;
+        let within = turn.job.restore_within;
+        let over = turn.now.at.since(self.began) > within;
         match (found, outcome.clone()) {
             (None, Some(outcome)) => self.stage = Stage::Write(outcome),
             (Some(scratch), outcome) if scratch.status == "deleting" => {
@@ -275,9 +281,12 @@ impl Proving {
                 self.stage = Stage::Survey(outcome);
             }
             (Some(_), Some(outcome)) => self.stage = Stage::Destroy(outcome),
-            (None, None) if over => self.stage = Stage::Write(too_long()),
-            (Some(_), None) if over => self.stage = Stage::Destroy(too_long()),
+            (None, None) if over => self.stage = Stage::Write(too_long(within)),
+
             (None, None) => self.stage = Stage::Mark,
+            (Some(scratch), None) if over && gate(&scratch.status) == Gate::Wait => {
+                self.stage = Stage::Destroy(too_long(within));
+            }
             (Some(scratch), None) if scratch.status == EMPTY => self.stage = Stage::Restore,
             (Some(scratch), None) => match gate(&scratch.status) {
                 Gate::Go => {
@@ -387,6 +396,10 @@ fn outcome(findings: Vec<String>, took_ms: u64) -> Outcome {
     Outcome::Refuted { findings }
 }
 
-fn too_long() -> Outcome {
-    Outcome::Abandoned { reason: "the restore took longer than its instance may live".to_owned() }
+fn too_long(within: Duration) -> Outcome {
+    let within = crate::time::text(within);
+    Outcome::Abandoned { reason: format!("what was restored is not available after {within}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,8 @@
 //! What the host's file says about backups, beside what is decided with: where they are kept, how
 //! the database is reached, and who can read them. Secrets are named here and never held.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use super::{JobSettings, Kind};
+use std::collections::BTreeMap;
 
 /// `[[backup]]`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +126,4 @@ pub struct RestoreSettings {
     pub database: String,
     /// Whose protocol the engine speaks: that of `pg_dump` or that of `mysqldump`.
     pub speaks: Kind,
-    /// How long a restored instance may take until it is available.
-    pub within: Duration,
 }

@@ -91,6 +91,8 @@ fn facts() -> Facts {
             channel: ChannelFacts::Promoted("v42".into()),
             listing: Outcome::Allowed,
         },
+        backups: Vec::new(),
+        now: Wall(0),
     }
 }
 

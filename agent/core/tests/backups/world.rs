@@ -110,6 +110,7 @@ fn settings(dice: &mut Dice) -> JobSettings {
         copies: if dice.one_in(2) { vec![copy] } else { Vec::new() },
         levels: if l3 { Level::ALL.to_vec() } else { vec![Level::L0, Level::L1] },
         encrypted: true,
+        restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),
         instance: String::new(),
         run: String::new(),

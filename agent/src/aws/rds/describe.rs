@@ -7,7 +7,7 @@ use groundcrew_core::backups::call::CallErrorKind;
 use groundcrew_core::backups::database::Target;
 use groundcrew_core::backups::limits::TAGS_MAX;
 
-use super::{Cluster, Endpoint, Instance, Placement, Rds, Snapshot};
+use super::{Cluster, Endpoint, Instance, Placement, Rds, Snapshot, Windows};
 use crate::aws::call_failure::{CallFailure, failure};
 
 /// Things on one page: RDS's maximum.
@@ -156,6 +156,12 @@ fn instance(shown: DbInstance) -> Instance {
         cluster: shown.db_cluster_identifier.filter(|cluster| !cluster.is_empty()),
         endpoint,
         tags: tags(shown.tag_list),
+        engine: shown.engine.unwrap_or_default(),
+        windows: windows(
+            shown.backup_retention_period,
+            shown.preferred_backup_window,
+            shown.preferred_maintenance_window,
+        ),
         placement,
     }
 }
@@ -185,8 +191,18 @@ fn cluster(shown: DbCluster) -> Cluster {
         members: members.into_iter().filter_map(|member| member.db_instance_identifier).collect(),
         endpoint,
         tags: tags(shown.tag_list),
+        windows: windows(
+            shown.backup_retention_period,
+            shown.preferred_backup_window,
+            shown.preferred_maintenance_window,
+        ),
         placement,
     }
+}
+
+/// RDS shows a window for backups even where it makes none.
+fn windows(days: Option<i32>, backup: Option<String>, maintenance: Option<String>) -> Windows {
+    Windows { backup: backup.filter(|_| days != Some(0)), maintenance }
 }
 
 fn snapshot(shown: DbSnapshot) -> Snapshot {

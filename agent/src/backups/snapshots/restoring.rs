@@ -245,11 +245,10 @@ const MEMBERS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use groundcrew_core::backups::Kind;
 
     use super::*;
+    use crate::aws::rds::Windows;
 
     fn cluster(status: &str, engine: &str, members: &[&str]) -> Cluster {
         Cluster {
@@ -260,6 +259,7 @@ mod tests {
             members: members.iter().map(|id| (*id).to_owned()).collect(),
             endpoint: None,
             tags: Vec::new(),
+            windows: Windows::default(),
             placement: Placement::default(),
         }
     }
@@ -272,6 +272,8 @@ mod tests {
             cluster: None,
             endpoint: None,
             tags: Vec::new(),
+            engine: "postgres".into(),
+            windows: Windows::default(),
             placement: Placement::default(),
         }
     }
@@ -303,7 +305,6 @@ mod tests {
             connection: None,
             database: "shop".into(),
             speaks: Kind::PgDump,
-            within: Duration::from_hours(3),
         };
         let placement = isolated(&restore, &Target::Instance);
         assert_eq!(placement.subnet_group.as_deref(), Some("proof"));

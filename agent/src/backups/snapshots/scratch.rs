@@ -138,7 +138,7 @@ mod tests {
     use groundcrew_core::backups::backup::rfc3339;
 
     use super::*;
-    use crate::aws::rds::Placement;
+    use crate::aws::rds::{Placement, Windows};
 
     fn tags(until: &str) -> Vec<Tag> {
         [(TAG_MANAGED_BY, MANAGED_BY), (TAG_VERIFY_TTL, until)]
@@ -154,6 +154,8 @@ mod tests {
             cluster: cluster.map(str::to_owned),
             endpoint: None,
             tags,
+            engine: "postgres".into(),
+            windows: Windows::default(),
             placement: Placement::default(),
         }
     }
@@ -171,6 +173,7 @@ mod tests {
             members: vec!["gc-verify-nightly-20261123".into()],
             endpoint: None,
             tags: tags("tomorrow"),
+            windows: Windows::default(),
             placement: Placement::default(),
         };
         let instances = [

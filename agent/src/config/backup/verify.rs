@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use groundcrew_core::backups::Kind;
-use groundcrew_core::backups::limits::SCRATCH_TTL;
+use groundcrew_core::backups::limits::{RESTORE_WITHIN_MAX, RESTORE_WITHIN_USUAL};
 use groundcrew_core::backups::proof::Level;
 use groundcrew_core::backups::settings::{Assertion, ProofSettings, RestoreSettings};
 
@@ -39,8 +39,6 @@ const NAME_BYTES_MAX: usize = 100;
 const GROUPS_MAX: usize = 16;
 /// Estimates of a server are rough, and tables change while they are dumped.
 const ROWS_PERCENT_USUAL: u8 = 80;
-/// Loading a snapshot's blocks takes long.
-const RESTORE_WITHIN_USUAL: Duration = Duration::from_hours(3);
 
 /// Every key of the table, with its path.
 pub(super) fn keys() -> impl Iterator<Item = String> {
@@ -61,6 +59,8 @@ pub(super) struct Verify {
     /// `None`: what is usual for the kind.
     pub(super) encrypted: Option<bool>,
     pub(super) settings: ProofSettings,
+    /// How long a restored instance may take until it is available.
+    pub(super) restore_within: Duration,
 }
 
 impl Verify {
@@ -73,7 +73,12 @@ impl Verify {
             assertions: Vec::new(),
             restore: None,
         };
-        Self { levels: vec![Level::L0], encrypted: None, settings }
+        Self {
+            levels: vec![Level::L0],
+            encrypted: None,
+            settings,
+            restore_within: RESTORE_WITHIN_USUAL,
+        }
     }
 }
 
@@ -89,6 +94,7 @@ pub(super) fn verify(node: &Node<'_, '_>, kind: Kind) -> Read<Verify> {
     let assertions = section.or("assertions", Vec::new(), assertions);
     let restore = section.optional("restore", |node| restore(node, kind));
     let (levels, restore) = (levels?, restore?);
+    let (restore, restore_within) = restore.unzip();
     let restores = levels.contains(&Level::L3) && Level::L3.applies_to(kind);
     if restores && restore.is_none() {
         let hint = "say where to in [backup.verify.restore]: subnet_group, security_groups, class";
@@ -107,7 +113,8 @@ pub(super) fn verify(node: &Node<'_, '_>, kind: Kind) -> Read<Verify> {
         assertions,
         restore,
     };
-    Ok(Verify { levels, encrypted: encrypted?, settings })
+    let restore_within = restore_within.unwrap_or(usual.restore_within);
+    Ok(Verify { levels, encrypted: encrypted?, settings, restore_within })
 }
 
 fn levels(node: &Node<'_, '_>, kind: Kind) -> Read<Vec<Level>> {
@@ -163,7 +170,8 @@ fn assertion(node: &Node<'_, '_>) -> Read<Assertion> {
     Ok(Assertion { name: name?, sql: sql? })
 }
 
-fn restore(node: &Node<'_, '_>, kind: Kind) -> Read<RestoreSettings> {
+/// Where to, and how long that may take.
+fn restore(node: &Node<'_, '_>, kind: Kind) -> Read<(RestoreSettings, Duration)> {
     if kind != Kind::RdsSnapshot {
         let hint = "L3 restores snapshots; dumps are restored on this host, by L2";
         return Err(node.refuse("belongs to snapshots", hint));
@@ -181,7 +189,7 @@ fn restore(node: &Node<'_, '_>, kind: Kind) -> Read<RestoreSettings> {
     let parameter_group = section.optional("parameter_group", word);
     // What is restored lives no longer than its tag says, proof and deletion included.
     let within = section.or("within", RESTORE_WITHIN_USUAL, |node| {
-        fields::duration(node, Duration::from_mins(10)..=SCRATCH_TTL / 2)
+        fields::duration(node, Duration::from_mins(10)..=RESTORE_WITHIN_MAX)
     });
     let engines = [("postgres", Kind::PgDump), ("mysql", Kind::MysqlDump)];
     let engine = section.or("engine", Kind::PgDump, |node| fields::one_of(node, &engines));
@@ -190,7 +198,7 @@ fn restore(node: &Node<'_, '_>, kind: Kind) -> Read<RestoreSettings> {
     let speaks = engine?;
     // What every server has, for assertions that name a schema of their own.
     let usual = if speaks == Kind::MysqlDump { "mysql" } else { "postgres" };
-    Ok(RestoreSettings {
+    let settings = RestoreSettings {
         subnet_group: subnet_group?,
         security_groups: security_groups?,
         class: class?,
@@ -198,8 +206,8 @@ fn restore(node: &Node<'_, '_>, kind: Kind) -> Read<RestoreSettings> {
         connection: connection?,
         database: database?.unwrap_or_else(|| usual.to_owned()),
         speaks,
-        within: within?,
-    })
+    };
+    Ok((settings, within?))
 }
 
 fn security_groups(node: &Node<'_, '_>) -> Read<Vec<String>> {

@@ -91,7 +91,8 @@ fn a_snapshot_and_a_dump() {
     assert_eq!((job.copies[0].within, job.copies[0].in_flight_max), (hours(12), 3));
     assert_eq!(shot.copy_keys["eu-west-1"], "alias/backups");
     let restore = shot.proof.restore.as_ref().unwrap();
-    assert_eq!((restore.class.as_str(), restore.within), ("db.t4g.medium", hours(2)));
+    assert_eq!(restore.class, "db.t4g.medium");
+    assert_eq!(job.restore_within, hours(2));
     assert_eq!((restore.database.as_str(), restore.speaks), ("orders", Kind::PgDump));
     assert_eq!(restore.connection.as_ref().unwrap().password, Password::Iam);
     assert_eq!(dump.job.catch_up, hours(1));

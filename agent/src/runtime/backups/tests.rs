@@ -11,7 +11,7 @@ use groundcrew_core::backups::record::{Outcome, Place, Record};
 use groundcrew_core::backups::retention::Policy;
 use groundcrew_core::backups::status::JobState;
 use groundcrew_core::backups::zone::Zone;
-use groundcrew_core::backups::{CopySettings, Kind};
+use groundcrew_core::backups::{CopySettings, Kind, limits};
 use groundcrew_core::metrics::Value;
 use groundcrew_core::status::Topic;
 use groundcrew_core::time::Wall;
@@ -142,6 +142,7 @@ fn settings(kind: Kind) -> JobSettings {
         copies: Vec::<CopySettings>::new(),
         levels: Vec::new(),
         encrypted: false,
+        restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),
         instance: String::new(),
         run: String::new(),

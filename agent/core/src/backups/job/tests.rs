@@ -26,6 +26,7 @@ fn settings() -> JobSettings {
         copies: Vec::new(),
         levels: Vec::new(),
         encrypted: true,
+        restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),
         instance: "i-1".into(),
         run: "i-1.1".into(),

@@ -1,0 +1,125 @@
+//! One restore by RDS for proof, answer by answer.
+
+use super::super::lease::{LeaseAction, LeaseAnswer, LeaseCall};
+use super::super::limits::RESTORE_WITHIN_USUAL;
+use super::super::slot::Slot;
+use super::super::{JobSettings, Kind, civil::DateTime, zone::Zone};
+use super::*;
+use crate::time::{Now, Wall};
+
+fn settings() -> JobSettings {
+    JobSettings {
+        name: "shop".parse().unwrap(),
+        kind: Kind::RdsSnapshot,
+        database: "shop-db".into(),
+        schedule: "20 0 * * *".parse().unwrap(),
+        zone: Zone::utc(),
+        catch_up: Duration::from_hours(20),
+        spread: Duration::ZERO,
+        stale_after: None,
+        retention: super::super::retention::Policy::default(),
+        copies: Vec::new(),
+        levels: vec![Level::L3],
+        encrypted: true,
+        restore_within: RESTORE_WITHIN_USUAL,
+        dump: super::super::proof::DumpRules::default(),
+        instance: "i-1".into(),
+        run: "i-1.1".into(),
+    }
+}
+
+/// What RDS shows of the restored instance; `None`: it does not exist.
+type Shown = Option<&'static str>;
+
+/// Proves one snapshot, whose restored instance is in the state that `status` says so long after it
+/// was asked for, and gives the record with all other calls.
+fn proved(status: impl Fn(Duration) -> Shown) -> (Outcome, Vec<String>) {
+    let (job, mut tickets, mut calls) = (settings(), 0, Vec::new());
+    let nominal: DateTime = "2026-11-21T00:20".parse().unwrap();
+    let slot = Slot { nominal, at_s: nominal.seconds(), daily: true };
+    let mut now = Now { at: Moment(1_000_000), wall: Wall(nominal.seconds() * 1000) };
+    let (mut out, mut restored): (Vec<Effect>, Option<Moment>) = (Vec::new(), None);
+    let mut gone = false;
+    let mut database = None;
+    let mut proving: Option<Proving> = None;
+    for _ in 0..20_000 {
+        let mut turn = Turn {
+            now,
+            job: &job,
+            out: &mut out,
+            tickets: &mut tickets,
+            random: 0,
+            database: &mut database,
+            target: Some(Target::Instance),
+            clock_ok: true,
+        };
+        let key = RecordKey::Proof(slot, Level::L3);
+        let backup = ("gc-shop".to_owned(), Target::Instance);
+        let proving = proving
+            .get_or_insert_with(|| Proving::new(&turn, key, Level::L3, backup, vec![], now.at));
+        proving.go(&mut turn);
+        if let Some(record) = proving.ended() {
+            return (record.outcome.clone(), calls);
+        }
+        let effects = std::mem::take(turn.out);
+        for effect in effects {
+            let Effect::Call { ticket, call } = effect else { continue };
+            let answer = match &call {
+                Call::Read(_) => Answer::Record(Ok(None)),
+                Call::Write(_) => Answer::Written(Ok(Put::Written)),
+                Call::Lease(LeaseCall { action: LeaseAction::Read, .. }) => {
+                    Answer::Lease(LeaseAnswer::Read(Ok(None)))
+                }
+                Call::Lease(_) => Answer::Lease(LeaseAnswer::Put(Ok(Some("e".into())))),
+                Call::Scratches => {
+                    let since = restored.map(|at| now.at.since(at));
+                    let shown = since.filter(|_| !gone).and_then(&status);
+                    let id = scratch_id(&job.name, slot);
+                    let scratch =
+                        |status: &str| Scratch { id, status: status.into(), until_s: None };
+                    Answer::Scratches(Ok(shown.map(scratch).into_iter().collect()))
+                }
+                Call::Mark { .. } => Answer::Marked(Ok(())),
+                Call::Restore { .. } => {
+                    restored.get_or_insert(now.at);
+                    Answer::Made(Ok(Make::Begun))
+                }
+                Call::Prove { .. } => Answer::Proved(Ok(Vec::new())),
+                Call::Destroy { .. } => {
+                    gone = true;
+                    Answer::Deleted(Ok(()))
+                }
+                other => panic!("{other:?} is nothing of a proof at L3"),
+            };
+            if matches!(call, Call::Restore { .. } | Call::Prove { .. } | Call::Destroy { .. }) {
+                calls.push(format!("{call:?}").split(' ').next().unwrap().to_owned());
+            }
+            assert!(proving.takes(ticket));
+            proving.answered(&mut turn, answer);
+        }
+        let pause = Duration::from_secs(1);
+        now = Now { at: now.at.plus(pause), wall: Wall(now.wall.0 + 1000) };
+    }
+    panic!("it does not end");
+}
+
+#[test]
+fn what_is_restored_in_time_is_proved_and_goes() {
+    let status = |since: Duration| {
+        Some(if since < Duration::from_hours(2) { "creating" } else { "available" })
+    };
+    let (outcome, calls) = proved(status);
+    assert!(matches!(outcome, Outcome::Proved { .. }), "{outcome:?}");
+    assert_eq!(calls, ["Restore", "Prove", "Destroy"]);
+}
+
+#[test]
+fn what_is_not_available_in_time_goes_unproved() {
+    for word in ["creating", super::super::proof::EMPTY] {
+        let (outcome, calls) = proved(|_| Some(word));
+        let reason = "what was restored is not available after 3h".to_owned();
+        assert_eq!(outcome, Outcome::Abandoned { reason });
+        assert_eq!(calls.last().unwrap(), "Destroy");
+        assert!(!calls.contains(&"Prove".to_owned()));
+    }
+}
