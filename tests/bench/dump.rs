@@ -166,6 +166,7 @@ fn dumps(order: &Value) -> Dumps {
             retention: Policy::default(),
             copies: Vec::new(),
             levels: Vec::new(),
+            elsewhere: Vec::new(),
             encrypted: false,
             restore_within: limits::RESTORE_WITHIN_USUAL,
             dump: DumpRules::default(),

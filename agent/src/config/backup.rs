@@ -127,6 +127,11 @@ fn backup(node: &Node<'_, '_>) -> Read<BackupSettings> {
     let (zone, schedule) = (zone?, schedule?);
     let times = times(&section, &schedule, &zone)?;
     let (copies, encryption, verify) = (copies?, encryption?, verify?);
+    // What only others can read is theirs to prove.
+    let sealed =
+        matches!(encryption, Encryption::Age(_)) && verify.settings.identity_file.is_none();
+    let reads = |level: &&Level| matches!(level, Level::L1 | Level::L2);
+    let elsewhere = verify.levels.iter().filter(|_| sealed).filter(reads).copied().collect();
     let encrypted = kind == Kind::RdsSnapshot || encryption != Encryption::None;
     let job = JobSettings {
         name: name?,
@@ -140,6 +145,7 @@ fn backup(node: &Node<'_, '_>) -> Read<BackupSettings> {
         retention: retention?,
         copies: copies.iter().map(|copy| copy.settings.clone()).collect(),
         levels: verify.levels,
+        elsewhere,
         encrypted: verify.encrypted.unwrap_or(encrypted),
         restore_within: verify.restore_within,
         dump: dump?,

@@ -78,6 +78,7 @@ pub fn settings(database: &str) -> BackupSettings {
         retention: Policy::default(),
         copies: Vec::new(),
         levels: Level::ALL.to_vec(),
+        elsewhere: Vec::new(),
         encrypted: false,
         restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),
@@ -92,7 +93,6 @@ pub fn settings(database: &str) -> BackupSettings {
         connection: None,
         database: "shop".to_owned(),
         speaks: Kind::PgDump,
-        within: limits::PROVE_WITHIN,
     };
     let proof = ProofSettings {
         identity_file: None,

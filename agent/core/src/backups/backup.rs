@@ -68,6 +68,8 @@ pub struct Marks {
     pub attempt: u8,
     /// Why it must not be deleted, if a person said so.
     pub hold: Option<String>,
+    /// A person asked for it: it stands for no slot of the schedule.
+    pub by_hand: bool,
     /// Who restores or verifies it.
     pub in_use: Option<InUse>,
 }
@@ -97,6 +99,8 @@ pub const TAG_ATTEMPT: &str = "groundcrew:attempt";
 pub const TAG_RUN: &str = "groundcrew:run-id";
 /// It was made long after its slot.
 pub const TAG_LATE: &str = "groundcrew:late";
+/// A person asked for it.
+pub const TAG_BY_HAND: &str = "groundcrew:by-hand";
 /// Why it must not be deleted.
 pub const TAG_HOLD: &str = "groundcrew:hold";
 /// Who works with it until when: `RUN@2026-11-21T00:20:00Z`. A tag may hold no comma.
@@ -126,6 +130,7 @@ impl Marks {
             attempt: tag(TAG_ATTEMPT).map_or(Some(0), |text| text.parse().ok())?,
             // Who may set tags may not always take them away: an empty one holds nothing.
             hold: tag(TAG_HOLD).filter(|hold| !hold.is_empty()).map(str::to_owned),
+            by_hand: tag(TAG_BY_HAND) == Some("true"),
             in_use: tag(TAG_IN_USE).and_then(InUse::of),
         })
     }

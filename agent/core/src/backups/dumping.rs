@@ -8,7 +8,7 @@ use super::call::{
 };
 use super::database::Target;
 use super::lease::Lease;
-use super::limits::DUMP_WITHIN;
+use super::limits::{DUMP_WITHIN, NOT_HERE_FOR, RETRY_MAX};
 use super::proof::{DumpFacts, judge};
 use super::record::{Outcome, Place, Record, RecordKey, Skip};
 use super::slot::Slot;
@@ -18,8 +18,12 @@ use crate::restart::jittered;
 use crate::status::{EventLevel, Topic};
 use crate::time::Moment;
 
-/// Dumps of one slot that may end badly on one host before the slot has failed.
-const TRIES_MAX: u32 = 3;
+/// Dumps of one slot that one host may find to be bad before the slot has failed.
+const BAD_MAX: u32 = 3;
+/// Pause after the first dump that came to nothing: a database fails over within less. Doubles.
+const PAUSE_MIN: Duration = RETRY_MAX;
+/// How often it doubles.
+const DOUBLES_MAX: u32 = 3;
 /// A dump later than this after its slot counts as late.
 const LATE_S: i64 = 3600;
 /// How old the look for a manifest may be when a dump is begun.
@@ -37,7 +41,12 @@ pub(super) struct Dumping {
     /// The upload that is not committed.
     upload: Option<Ticket>,
     looked: Option<Moment>,
+    /// Dumps that came to nothing here.
     tries: u32,
+    /// Dumps that were made, and are bad.
+    bad: u32,
+    /// People know that this host cannot.
+    told: bool,
     obstacle: Option<String>,
 }
 
@@ -71,6 +80,8 @@ impl Dumping {
             upload: None,
             looked: None,
             tries: 0,
+            bad: 0,
+            told: false,
             obstacle: None,
         }
     }
@@ -238,23 +249,46 @@ impl Dumping {
         }
     }
 
-    /// The dump is not good enough, or there is none.
+    /// The dump was made, and must not be committed.
     fn bad(&mut self, turn: &mut Turn<'_>, why: &str) {
         self.discard(turn);
-        self.tries += 1;
+        self.bad += 1;
         let slot = self.key.slot();
-        if self.tries >= TRIES_MAX {
+        if self.bad >= BAD_MAX {
             self.stage = Stage::Write(Outcome::Failed { reason: reason(why) });
             return;
         }
-        let text = format!("slot {slot}: dump {} of {TRIES_MAX}: {why}", self.tries);
+        let text = format!("slot {slot}: dump {} of {BAD_MAX}: {why}", self.bad);
         turn.tell(EventLevel::Warning, Topic::BackupProblem, &text);
+        self.leave(turn, why, Duration::ZERO);
+    }
+
+    /// It could not be made here. Nothing follows for the slot but that another host, or this one
+    /// later, tries again until its time is over.
+    fn unable(&mut self, turn: &mut Turn<'_>, error: &CallError) {
+        self.discard(turn);
+        if !self.told {
+            self.told = true;
+            let slot = self.key.slot();
+            let text = format!("slot {slot} cannot be dumped here: {}", reason(&error.text));
+            turn.tell(EventLevel::Warning, Topic::BackupProblem, &text);
+        }
+        let least = if error.needs_person() { NOT_HERE_FOR } else { Duration::ZERO };
+        self.leave(turn, &error.text.clone(), least);
+    }
+
+    /// Others may try, and this host later.
+    fn leave(&mut self, turn: &mut Turn<'_>, why: &str, least: Duration) {
+        self.lease.release(turn);
         self.again(turn, why);
+        let pause = PAUSE_MIN.saturating_mul(1 << self.tries.min(DOUBLES_MAX)).max(least);
+        self.tries = self.tries.saturating_add(1);
+        self.asking.pause(turn.now.at, jittered(pause, turn.random));
     }
 
     fn failed(&mut self, turn: &mut Turn<'_>, error: &CallError) {
         if matches!(self.stage, Stage::Dump) {
-            return self.bad(turn, &error.text.clone());
+            return self.unable(turn, error);
         }
         if matches!(self.stage, Stage::Commit) && error.kind == CallErrorKind::Refused {
             return self.bad(turn, &error.text.clone());

@@ -273,6 +273,7 @@ impl Job {
             self.begin_after(now, slot);
         }
         self.begin_proof(now, out);
+        self.begin_sweeps(now);
         if self.reaping.is_none() && self.proves(Level::L3) {
             let share = print(self.settings.run.as_bytes()) % 1000;
             let share = u32::try_from(share).unwrap_or(0);
@@ -288,10 +289,10 @@ impl Job {
         self.settings.levels.contains(&level) && level.applies_to(self.settings.kind)
     }
 
-    /// This host's place in the fleet's spread: another for each slot, so that it is not always
-    /// the same host that is first.
+    /// This host's place in the fleet's spread: another for each job and slot, so that it is not
+    /// always the same host that is first.
     fn jitter(&self, slot: Slot) -> Duration {
-        let of = format!("{}/{slot}", self.settings.instance);
+        let of = format!("{}/{}/{slot}", self.settings.instance, self.settings.name);
         let spread_ms = crate::time::ms(self.settings.spread).max(1);
         Duration::from_millis(print(of.as_bytes()) % spread_ms)
     }
@@ -319,20 +320,13 @@ impl Job {
         self.tasks.insert(RecordKey::Run(slot), task);
     }
 
-    /// What follows from a slot's backup: copies, and retention where it is and where they are.
+    /// The copies of a slot's snapshot.
     fn begin_after(&mut self, now: Now, slot: Slot) {
-        if !self.misses_follower(slot) {
+        if self.settings.kind != Kind::RdsSnapshot || !self.misses_copy(slot) {
             return;
         }
         let Some(run) = self.records.get(&RecordKey::Run(slot)).cloned() else { return };
         let Some((id, target)) = run.outcome.backup() else { return };
-        let newest = self.newest_done().is_some_and(|(newest, _)| newest == slot);
-        if newest {
-            self.begin_sweep(now, slot, Place::Home, target, &run);
-        }
-        if self.settings.kind != Kind::RdsSnapshot {
-            return;
-        }
         for copy in self.settings.copies.clone() {
             let key = RecordKey::Copy(slot, copy.region.clone());
             if !self.knows(&key) {
@@ -342,36 +336,75 @@ impl Job {
                 let since_s = slot.at_s.max(run.at.0.div_euclid(1000));
                 let task = Taking::of_snapshot(key.clone(), from, since_s, copy.within, begin);
                 self.tasks.insert(key, Task::Taking(Box::new(task)));
-            } else if let Some(copied) = self.records.get(&key).cloned()
-                && newest
-                && copied.outcome.backup().is_some()
-            {
-                let place = Place::Region(copy.region.clone());
-                self.begin_sweep(now, slot, place, target, &copied);
             }
         }
     }
 
-    /// Whether a record that follows from a slot's backup is neither known nor on its way.
-    fn misses_follower(&self, slot: Slot) -> bool {
+    /// Whether a copy of a slot's backup is neither known nor on its way.
+    fn misses_copy(&self, slot: Slot) -> bool {
         let done = |record: &Record| record.outcome.backup().is_some();
-        if !self.records.get(&RecordKey::Run(slot)).is_some_and(done) {
-            return false;
-        }
-        let sweeps = |place: Place| !self.knows(&RecordKey::Retention(slot, place));
-        let regions = self.settings.copies.iter().map(|copy| copy.region.clone());
-        sweeps(Place::Home)
-            || regions.into_iter().any(|region| {
-                !self.knows(&RecordKey::Copy(slot, region.clone())) || sweeps(Place::Region(region))
-            })
+        self.records.get(&RecordKey::Run(slot)).is_some_and(done)
+            && self
+                .settings
+                .copies
+                .iter()
+                .any(|copy| !self.knows(&RecordKey::Copy(slot, copy.region.clone())))
     }
 
-    fn begin_sweep(&mut self, now: Now, slot: Slot, place: Place, target: &Target, after: &Record) {
+    /// Retention, where the newest backup is of which is known how good it is, and where its copies
+    /// are: what is older goes only when that one is good. The proof by RDS is not waited for, as
+    /// it is one a month.
+    fn begin_sweeps(&mut self, now: Now) {
+        let levels: Vec<_> = [Level::L0, Level::L1, Level::L2]
+            .into_iter()
+            .filter(|level| self.proves(*level))
+            .collect();
+        let known = |slot: Slot| {
+            let proof = |level: &Level| self.records.contains_key(&RecordKey::Proof(slot, *level));
+            levels.iter().all(proof)
+        };
+        let Some((slot, run)) = self.newest_done_of(known) else { return };
+        let places = self.places();
+        if places.iter().all(|place| self.knows(&RecordKey::Retention(slot, place.clone()))) {
+            return;
+        }
+        let run = run.clone();
+        let last =
+            levels.last().and_then(|level| self.records.get(&RecordKey::Proof(slot, *level)));
+        let last = last.unwrap_or(&run).clone();
+        let Some((_, target)) = run.outcome.backup() else { return };
+        let failing = self.doubt(slot, &run);
+        self.begin_sweep(now, slot, Place::Home, target, &last, failing.clone());
+        for place in places {
+            let Place::Region(region) = &place else { continue };
+            let copied = self.records.get(&RecordKey::Copy(slot, region.clone()));
+            if copied.is_some_and(|copied| copied.outcome.backup().is_some()) {
+                self.begin_sweep(now, slot, place, target, &last, failing.clone());
+            }
+        }
+    }
+
+    /// Where backups are.
+    fn places(&self) -> Vec<Place> {
+        let regions = self.settings.copies.iter().map(|copy| copy.region.clone());
+        let regions = regions.filter(|_| self.settings.kind == Kind::RdsSnapshot);
+        std::iter::once(Place::Home).chain(regions.map(Place::Region)).collect()
+    }
+
+    fn begin_sweep(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        place: Place,
+        target: &Target,
+        after: &Record,
+        failing: Option<String>,
+    ) {
         let key = RecordKey::Retention(slot, place.clone());
         let empty = self.settings.policy(&place).is_none_or(super::retention::Policy::is_empty);
         if !empty && !self.knows(&key) {
             let begin = self.begin_follower(now, after);
-            let task = Sweeping::new(key.clone(), place, target.clone(), begin);
+            let task = Sweeping::new(key.clone(), place, target.clone(), failing, begin);
             self.tasks.insert(key, Task::Sweeping(Box::new(task)));
         }
     }
@@ -387,50 +420,59 @@ impl Job {
 
     /// The newest slot that has a backup.
     fn newest_done(&self) -> Option<(Slot, &Record)> {
+        self.newest_done_of(|_| true)
+    }
+
+    /// The newest slot that has a backup, of some slots.
+    fn newest_done_of(&self, wanted: impl Fn(Slot) -> bool) -> Option<(Slot, &Record)> {
         let run = |(key, record): (&RecordKey, &Record)| match key {
             RecordKey::Run(slot) if record.outcome.backup().is_some() => Some(*slot),
             RecordKey::Run(_)
             | RecordKey::Copy(..)
             | RecordKey::Retention(..)
-            | RecordKey::Proof(..) => None,
+            | RecordKey::Proof(..)
+            | RecordKey::Unproved(_) => None,
         };
         let runs = self
             .records
             .iter()
             .filter_map(|(key, record)| run((key, record)).map(|slot| (slot, record)));
-        runs.max_by_key(|(slot, _)| (slot.at_s, slot.nominal))
+        runs.filter(|(slot, _)| wanted(*slot)).max_by_key(|(slot, _)| (slot.at_s, slot.nominal))
     }
 
-    /// One level after the other, of the newest backup only.
+    /// One level after the other, of the newest backup whose copies are through: what is proved of
+    /// them is that they are there.
     fn begin_proof(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let Some((slot, run)) = self.newest_done() else { return };
+        let places = self.places();
+        let through = |slot: Slot| {
+            places.iter().all(|place| match place {
+                Place::Home => true,
+                Place::Region(region) => {
+                    self.records.contains_key(&RecordKey::Copy(slot, region.clone()))
+                }
+            })
+        };
+        let Some((slot, run)) = self.newest_done_of(through) else { return };
         let open = |level: &Level| {
             self.proves(*level) && !self.records.contains_key(&RecordKey::Proof(slot, *level))
         };
         let Some(level) = Level::ALL.into_iter().find(open) else { return };
         let key = RecordKey::Proof(slot, level);
-        // The proof by RDS is one of the month, with one lease: two slots of one host would share
-        // it, and each would take the other for somebody else.
-        let of_month = |key: &RecordKey| matches!(key, RecordKey::Proof(_, Level::L3));
-        let busy = level == Level::L3 && self.tasks.keys().any(of_month);
+        // The proof by RDS has one lease: two slots of one host would share it, and each would take
+        // the other for somebody else.
+        let busy = level == Level::L3 && self.tasks.keys().any(|key| key.is_proof_at(Level::L3));
         if busy || self.tasks.contains_key(&key) {
             return;
         }
         let run = run.clone();
         let Some((id, target)) = run.outcome.backup() else { return };
-        let copy = |region: &String| self.records.get(&RecordKey::Copy(slot, region.clone()));
-        let regions = self.settings.copies.iter().map(|copy| copy.region.clone());
-        let regions: Vec<_> = regions.filter(|_| self.settings.kind == Kind::RdsSnapshot).collect();
-        // What is proved of copies is that they are there: that is known when they are through.
-        if !regions.iter().all(|region| copy(region).is_some()) {
-            return;
-        }
-        let done =
-            |region: &String| copy(region).is_some_and(|record| record.outcome.backup().is_some());
-        let copies: Vec<_> = regions.iter().filter(|region| done(region)).cloned().collect();
         let begin = self.begin_follower(now, &run);
         let backup = (id.to_owned(), target.clone());
-        let of = key.clone();
+        let regions = places.into_iter().filter_map(|place| match place {
+            Place::Region(region) => Some(region),
+            Place::Home => None,
+        });
+        let (of, copies) = (key.clone(), regions.collect());
         let task =
             self.turn(now, out, |_, turn| Proving::new(turn, of, level, backup, copies, begin));
         self.tasks.insert(key, Task::Proving(Box::new(task)));

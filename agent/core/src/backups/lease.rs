@@ -94,6 +94,8 @@ enum State {
     Free,
     /// Its time is over.
     Stale { etag: String, epoch: u64 },
+    /// It is given back: others need not wait until its time is over.
+    Released,
     /// It is this agent's, until then by the clock that never jumps.
     Held { etag: String, epoch: u64, until: Moment, renew: Moment, unsure: bool },
 }
@@ -107,7 +109,11 @@ impl Lease {
     pub(super) fn held(&self, now: Moment) -> Option<u64> {
         match &self.state {
             State::Held { epoch, until, .. } if now < *until => Some(*epoch),
-            State::Held { .. } | State::Unknown | State::Free | State::Stale { .. } => None,
+            State::Held { .. }
+            | State::Unknown
+            | State::Free
+            | State::Stale { .. }
+            | State::Released => None,
         }
     }
 
@@ -124,8 +130,31 @@ impl Lease {
                 self.asking.wake().max(*renew).min(*until)
             }
             State::Held { until, .. } => self.asking.wake().min(*until),
-            State::Unknown | State::Free | State::Stale { .. } => self.asking.wake(),
+            State::Unknown | State::Free | State::Stale { .. } | State::Released => {
+                self.asking.wake()
+            }
         }
+    }
+
+    /// Gives it back, if it is this agent's. Nobody waits for the answer: at worst the others wait
+    /// until its time is over.
+    pub(super) fn release(&mut self, turn: &mut Turn<'_>) {
+        let held = self.held(turn.now.at).is_some();
+        if let State::Held { etag, epoch, unsure: false, .. } = &self.state
+            && held
+        {
+            let body = Self::body(turn, *epoch, 0);
+            let action = LeaseAction::Replace { etag: etag.clone(), body };
+            self.asking.send(turn, Call::Lease(LeaseCall { path: self.path.clone(), action }));
+        } else {
+            self.asking.forget();
+        }
+        self.state = State::Released;
+    }
+
+    fn body(turn: &Turn<'_>, epoch: u64, ttl_s: u64) -> LeaseBody {
+        let (holder, run) = (turn.job.instance.clone(), turn.job.run.clone());
+        LeaseBody { holder, run, ttl_s, epoch }
     }
 
     /// Gets it, or keeps it.
@@ -141,14 +170,14 @@ impl Lease {
             Ready::Lost => return self.failed(turn, &CallError::lost()),
             Ready::Yes => {}
         }
-        let body = |epoch| LeaseBody {
-            holder: turn.job.instance.clone(),
-            run: turn.job.run.clone(),
-            ttl_s: LEASE_TTL.as_secs(),
-            epoch,
-        };
+        if matches!(self.state, State::Released) {
+            self.state = State::Unknown;
+        }
+        let body = |epoch| Self::body(turn, epoch, LEASE_TTL.as_secs());
         let action = match &self.state {
-            State::Unknown | State::Held { unsure: true, .. } => LeaseAction::Read,
+            State::Unknown | State::Released | State::Held { unsure: true, .. } => {
+                LeaseAction::Read
+            }
             State::Free => LeaseAction::Create(body(1)),
             State::Stale { etag, epoch } => {
                 LeaseAction::Replace { etag: etag.clone(), body: body(epoch.saturating_add(1)) }
@@ -169,9 +198,11 @@ impl Lease {
     pub(super) fn answered(&mut self, turn: &Turn<'_>, answer: LeaseAnswer) {
         match answer {
             LeaseAnswer::Read(Ok(seen)) => self.read(turn, seen.map(|seen| *seen)),
+            // How it ended does not matter: the next look tells.
+            _ if matches!(self.state, State::Released) => {}
             LeaseAnswer::Put(Ok(Some(etag))) => {
                 let epoch = match &self.state {
-                    State::Unknown | State::Free => 1,
+                    State::Unknown | State::Free | State::Released => 1,
                     State::Stale { epoch, .. } => epoch.saturating_add(1),
                     State::Held { epoch, .. } => *epoch,
                 };
@@ -192,7 +223,8 @@ impl Lease {
             return;
         };
         let ttl = Duration::from_secs(body.ttl_s.min(TTL_S_MAX));
-        if body.run == turn.job.run {
+        let own = body.run == turn.job.run;
+        if own && age + LEASE_MARGIN + Duration::from_secs(1) < ttl {
             // `Last-Modified` has whole seconds: it may be older by one.
             let age_ms = crate::time::ms(age + Duration::from_secs(1));
             let written = Moment(self.sent.0.saturating_sub(age_ms));
@@ -201,7 +233,7 @@ impl Lease {
             if let State::Held { renew, .. } = &mut self.state {
                 *renew = turn.now.at;
             }
-        } else if age <= ttl {
+        } else if !own && age <= ttl {
             self.state = State::Unknown;
             // Those who wait for it do not all come in the same second, nor often.
             let rest = ttl.saturating_sub(age) + Duration::from_secs(2);
@@ -224,7 +256,9 @@ impl Lease {
         match &mut self.state {
             // It may have been written: the ETag that is known may be an old one.
             State::Held { unsure, .. } => *unsure = true,
-            State::Unknown | State::Free | State::Stale { .. } => self.state = State::Unknown,
+            State::Unknown | State::Free | State::Stale { .. } | State::Released => {
+                self.state = State::Unknown;
+            }
         }
     }
 }

@@ -61,6 +61,10 @@ pub const WATCH_EVERY_MIN: Duration = Duration::from_secs(30);
 pub const WATCH_EVERY_MAX: Duration = Duration::from_mins(5);
 /// The pause of all other hosts: there are many, so one of them soon sees that the first has died.
 pub const WATCH_EVERY_OTHERS: Duration = Duration::from_mins(15);
+/// How long a host leaves to others what it is not allowed to do, or has no means for.
+pub const NOT_HERE_FOR: Duration = Duration::from_hours(1);
+/// Pause of a host between two looks whether others have done what it cannot.
+pub const LEFT_TO_OTHERS: Duration = Duration::from_mins(10);
 /// How long at most until a jump of the wall clock is noticed.
 pub const WAKE_WITHIN: Duration = Duration::from_mins(15);
 

@@ -92,6 +92,8 @@ pub struct JobSettings {
     pub copies: Vec<CopySettings>,
     /// What is proved. Levels that do not apply to the kind are not proved.
     pub levels: Vec<Level>,
+    /// Those of [`JobSettings::levels`] that this host leaves to others: it has not what it takes.
+    pub elsewhere: Vec<Level>,
     /// Whether L0 wants backups to be encrypted.
     pub encrypted: bool,
     /// How long an instance that is restored for L3 may take until it is available.

@@ -3,26 +3,29 @@
 //! At L3 an instance is restored, and it always goes again: it has a name that follows from the
 //! slot, so whoever takes over finds it; a tag says until when it may live; and every host deletes
 //! what is older (`reaping`). The record is written when the instance is gone.
+//!
+//! That a host cannot prove something says nothing about the backup: it leaves that to others, and
+//! only when the slot's time is over it is written down that nobody could.
 
 use std::time::Duration;
 
 use super::backup::{InUse, TAG_IN_USE, reason};
-use super::call::{
-    Answer, Asking, Call, CallError, CallErrorKind, Effect, Make, Put, Ready, Ticket,
-};
+use super::call::{Answer, Asking, Call, CallError, Effect, Make, Put, Ready, Ticket};
 use super::database::{Gate, Target, gate};
 use super::lease::Lease;
-use super::limits::{PROVE_WITHIN, SCRATCH_MARGIN, SCRATCH_TTL};
+use super::limits::{CLOSING_TIME, LEFT_TO_OTHERS, PROVE_WITHIN, SCRATCH_MARGIN, SCRATCH_TTL};
 use super::proof::{EMPTY, Level, Scratch, inspect};
 use super::record::{Outcome, Record, RecordKey};
 use super::slot::scratch_id;
 use super::taking::seconds;
 use super::turn::Turn;
-use crate::status::{EventLevel, Topic};
+use crate::restart::jittered;
+use crate::status::EventLevel;
 use crate::time::{Moment, ms};
+use unable::Unable;
 
-/// Tries of one host before a level is given up for this slot.
-const TRIES_MAX: u32 = 8;
+mod unable;
+
 /// How old the reading of the record may be when the work is begun.
 const READ_FRESH: Duration = Duration::from_secs(30);
 /// Looks before something that L0 finds counts: RDS may show it late.
@@ -45,13 +48,24 @@ pub(super) struct Proving {
     began: Moment,
     /// When it was read last that there is no record.
     read: Option<Moment>,
+    /// Tries that came to nothing.
     tries: u32,
+    /// Looks that found something.
+    looks: u32,
+    /// Until then it is left to others.
+    elsewhere: Option<Moment>,
+    /// People know that this host cannot.
+    told: bool,
+    /// Why it could not be tried last.
+    obstacle: Option<String>,
 }
 
 #[derive(Debug, Clone)]
 enum Stage {
     /// Is there a record?
     Read,
+    /// L3: none of the month's was proved. Is there a record that this one was not?
+    ReadUnproved,
     /// L0: look at everything.
     Inspect,
     /// Get the lease.
@@ -95,6 +109,10 @@ impl Proving {
             began: begin,
             read: None,
             tries: 0,
+            looks: 0,
+            elsewhere: turn.job.elsewhere.contains(&level).then_some(Moment(u64::MAX)),
+            told: false,
+            obstacle: None,
         }
     }
 
@@ -110,7 +128,9 @@ impl Proving {
     /// Whether it holds its lease, or tries to.
     fn is_leased(&self) -> bool {
         match &self.stage {
-            Stage::Read | Stage::Inspect | Stage::Ended(_) => false,
+            Stage::Read | Stage::ReadUnproved | Stage::Inspect | Stage::Ended(_) => false,
+            // That nobody could needs nobody's leave; the record is written once, whoever writes.
+            Stage::Write(Outcome::Abandoned { .. }) => false,
             Stage::Write(_) => self.level != Level::L0,
             Stage::Lease
             | Stage::Survey(_)
@@ -161,6 +181,7 @@ impl Proving {
         let call = match &self.stage {
             Stage::Ended(_) => return,
             Stage::Read => Call::Read(self.key.clone()),
+            Stage::ReadUnproved => Call::Read(RecordKey::Unproved(self.key.slot())),
             Stage::Inspect => Call::Inspect {
                 id: self.id.clone(),
                 target: self.target.clone(),
@@ -196,7 +217,7 @@ impl Proving {
                 return;
             }
             Stage::Destroy(_) => Call::Destroy { id: scratch },
-            Stage::Write(outcome) => Call::Write(turn.record(&self.key, outcome.clone())),
+            Stage::Write(outcome) => Call::Write(self.record(turn, outcome)),
         };
         self.asking.send(turn, call);
     }
@@ -217,16 +238,16 @@ impl Proving {
     pub(super) fn answered(&mut self, turn: &mut Turn<'_>, answer: Answer) {
         match answer {
             Answer::Record(Ok(Some(record))) => self.stage = Stage::Ended(record),
-            Answer::Record(Ok(None)) => {
-                self.read = Some(turn.now.at);
-                self.stage = if self.level == Level::L0 { Stage::Inspect } else { Stage::Lease };
+            Answer::Record(Ok(None)) if self.level == Level::L3 && self.stage.is_read() => {
+                self.stage = Stage::ReadUnproved;
             }
+            Answer::Record(Ok(None)) => self.nothing_known(turn),
             Answer::Written(Ok(put)) => self.written(turn, put),
             Answer::Lease(answer) => self.lease.answered(turn, answer),
             Answer::Inspected(Ok(inspection)) => {
                 let findings = inspect(&inspection, turn.job.encrypted);
-                self.tries += 1;
-                if findings.is_empty() || self.tries >= LOOKS_MAX {
+                self.looks += 1;
+                if findings.is_empty() || self.looks >= LOOKS_MAX {
                     self.stage = Stage::Write(outcome(findings, 0));
                 } else {
                     self.asking.later(turn);
@@ -310,57 +331,41 @@ impl Proving {
                 self.stage = Stage::Survey(None);
             }
             Make::InvalidState => {
-                self.unable(turn, "the snapshot cannot be restored now", false);
+                self.unable(turn, "the snapshot cannot be restored now", Unable::Now);
             }
             Make::NoSource => {
                 let findings = vec!["the snapshot is gone".to_owned()];
                 self.stage = Stage::Write(Outcome::Refuted { findings });
             }
-            Make::Quota(words) => self.unable(turn, &words, true),
+            Make::Quota(words) => self.unable(turn, &words, Unable::Yet),
         }
     }
 
-    fn failed(&mut self, turn: &mut Turn<'_>, error: &CallError) {
-        self.stop(turn);
-        let text = error.text.clone();
-        self.unable(turn, &text, error.needs_person() || error.kind == CallErrorKind::Refused);
+    /// There is no record.
+    fn nothing_known(&mut self, turn: &Turn<'_>) {
+        self.read = Some(turn.now.at);
+        let closing = seconds(turn.job.catch_up.saturating_add(CLOSING_TIME));
+        let over = turn.now_s() > self.key.slot().at_s.saturating_add(closing);
+        if over && turn.clock_ok {
+            let obstacle = self.obstacle.clone();
+            let reason = obstacle.unwrap_or_else(|| "no host proved it in time".to_owned());
+            self.stage = Stage::Write(Outcome::Abandoned { reason });
+        } else if self.elsewhere.is_some_and(|until| turn.now.at < until) {
+            self.asking.pause(turn.now.at, jittered(LEFT_TO_OTHERS, turn.random));
+            self.stage = Stage::Read;
+        } else {
+            self.stage = if self.level == Level::L0 { Stage::Inspect } else { Stage::Lease };
+        }
     }
 
-    /// It could not be tried. That says nothing about the backup, so it is tried again.
-    fn unable(&mut self, turn: &mut Turn<'_>, why: &str, person: bool) {
-        self.tries += 1;
-        let what = format!("{} of slot {}", self.level, self.key.slot());
-        if self.tries == 1 && person {
-            let text = format!("{what} cannot be proved: {}", reason(why));
-            turn.tell(EventLevel::Error, Topic::BackupProblem, &text);
+    /// What is written: of the month only that it was proved, so that the next slot's backup is
+    /// tried when this one was not.
+    fn record(&self, turn: &Turn<'_>, outcome: &Outcome) -> Box<Record> {
+        let proved = matches!(outcome, Outcome::Proved { .. });
+        if self.level == Level::L3 && !proved {
+            return turn.record(&RecordKey::Unproved(self.key.slot()), outcome.clone());
         }
-        self.asking.later(turn);
-        self.stage = match &self.stage {
-            // What is restored has to go, whatever else fails.
-            Stage::Destroy(outcome) => Stage::Survey(Some(outcome.clone())),
-            Stage::Survey(Some(outcome)) => Stage::Survey(Some(outcome.clone())),
-            Stage::Prove | Stage::Survey(None) if self.tries >= TRIES_MAX => {
-                let outcome = Outcome::Abandoned { reason: reason(why) };
-                if self.level == Level::L3 {
-                    Stage::Destroy(outcome)
-                } else {
-                    Stage::Write(outcome)
-                }
-            }
-            Stage::Mark | Stage::Restore | Stage::Inspect | Stage::Lease
-                if self.tries >= TRIES_MAX =>
-            {
-                Stage::Write(Outcome::Abandoned { reason: reason(why) })
-            }
-            Stage::Prove => Stage::Prove,
-            Stage::Survey(None) | Stage::Restore => Stage::Survey(None),
-            Stage::Read
-            | Stage::Inspect
-            | Stage::Lease
-            | Stage::Mark
-            | Stage::Write(_)
-            | Stage::Ended(_) => Stage::Read,
-        };
+        turn.record(&self.key, outcome.clone())
     }
 
     fn written(&mut self, turn: &mut Turn<'_>, put: Put) {
@@ -384,7 +389,26 @@ impl Proving {
             Outcome::Done { .. } | Outcome::Skipped(_) | Outcome::Planned { .. } => return,
         };
         turn.tell(level, Turn::topic(level, &self.key), &text);
-        self.stage = Stage::Ended(turn.record(&self.key, outcome.clone()));
+        self.stage = Stage::Ended(self.record(turn, outcome));
+    }
+}
+
+impl Stage {
+    const fn is_read(&self) -> bool {
+        matches!(self, Self::Read)
+    }
+
+    /// Whether it is about the backup, and not about records and leases.
+    const fn is_a_try(&self) -> bool {
+        match self {
+            Self::Inspect | Self::Survey(_) | Self::Mark | Self::Restore | Self::Prove => true,
+            Self::Read
+            | Self::ReadUnproved
+            | Self::Lease
+            | Self::Destroy(_)
+            | Self::Write(_)
+            | Self::Ended(_) => false,
+        }
     }
 }
 

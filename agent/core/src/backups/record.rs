@@ -42,8 +42,10 @@ pub enum RecordKey {
     Copy(Slot, String),
     /// What was to be deleted after a slot.
     Retention(Slot, Place),
-    /// Whether a slot's backup was proved at a level.
+    /// Whether a slot's backup was proved at a level; at L3, whether one of the month's was.
     Proof(Slot, Level),
+    /// That a slot's backup was not proved at L3: the next slot's is tried then.
+    Unproved(Slot),
 }
 
 impl RecordKey {
@@ -54,7 +56,18 @@ impl RecordKey {
             Self::Run(slot)
             | Self::Copy(slot, _)
             | Self::Retention(slot, _)
-            | Self::Proof(slot, _) => *slot,
+            | Self::Proof(slot, _)
+            | Self::Unproved(slot) => *slot,
+        }
+    }
+
+    /// Whether it is about a proof at this level.
+    #[must_use]
+    pub fn is_proof_at(&self, level: Level) -> bool {
+        match self {
+            Self::Proof(_, of) => *of == level,
+            Self::Unproved(_) => level == Level::L3,
+            Self::Run(_) | Self::Copy(..) | Self::Retention(..) => false,
         }
     }
 
@@ -69,6 +82,7 @@ impl RecordKey {
             Self::Proof(slot, level) => {
                 format!("verify/{job}/{}/{level}.json", turn(*slot, *level))
             }
+            Self::Unproved(slot) => format!("verify/{job}/{slot}/{}.json", Level::L3),
         }
     }
 
@@ -82,6 +96,8 @@ impl RecordKey {
             Self::Proof(slot, level) => {
                 format!("leases/{job}/{}-verify-{level}", turn(*slot, *level))
             }
+            // The month's: one is restored at a time.
+            Self::Unproved(slot) => Self::Proof(*slot, Level::L3).lease_path(job),
         }
     }
 }

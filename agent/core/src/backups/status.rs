@@ -153,7 +153,8 @@ pub fn list(
             RecordKey::Run(_)
             | RecordKey::Copy(..)
             | RecordKey::Retention(..)
-            | RecordKey::Proof(..),
+            | RecordKey::Proof(..)
+            | RecordKey::Unproved(_),
             _,
         ) => None,
     };

@@ -22,6 +22,8 @@ pub(super) struct Sweeping {
     target: Target,
     asking: Asking,
     stage: Stage,
+    /// Why the job is failing, as a clause: then nothing goes.
+    failing: Option<String>,
     /// When it gives up what cannot be deleted.
     until: Moment,
     /// What could not be deleted: a person is told at the end.
@@ -43,10 +45,16 @@ enum Stage {
 }
 
 impl Sweeping {
-    pub(super) fn new(key: RecordKey, place: Place, target: Target, begin: Moment) -> Self {
+    pub(super) fn new(
+        key: RecordKey,
+        place: Place,
+        target: Target,
+        failing: Option<String>,
+        begin: Moment,
+    ) -> Self {
         let until = begin.plus(SWEEP_WITHIN);
         let (asking, stage) = (Asking::from(begin), Stage::Read);
-        Self { key, place, target, asking, stage, until, stuck: Vec::new() }
+        Self { key, place, target, asking, stage, failing, until, stuck: Vec::new() }
     }
 
     pub(super) fn ended(&self) -> Option<&Record> {
@@ -194,7 +202,7 @@ impl Sweeping {
             copying_since_s: from_home.map(|within| {
                 now_s.saturating_sub(within).saturating_sub(seconds(job.catch_up + CLOSING_TIME))
             }),
-            failing: None,
+            failing: self.failing.as_deref(),
             allow_mass_delete: false,
         })
     }

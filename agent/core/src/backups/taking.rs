@@ -177,7 +177,10 @@ impl Taking {
     fn make(&self, turn: &Turn<'_>, id: String, target: Target, source: String) -> Call {
         let slot = self.key.slot();
         let late = turn.now_s() - slot.at_s > LATE_S;
-        let tags = backup::tags(&turn.job.name, slot, self.attempt, &turn.job.run, late);
+        let mut tags = backup::tags(&turn.job.name, slot, self.attempt, &turn.job.run, late);
+        if matches!(self.from, From::Database { force: true }) {
+            tags.push((backup::TAG_BY_HAND.to_owned(), "true".to_owned()));
+        }
         match self.place() {
             Place::Home => Call::Snapshot { id, target, tags },
             Place::Region(region) => Call::Copy { region, id, source, target, tags },
@@ -187,7 +190,10 @@ impl Taking {
     fn place(&self) -> Place {
         match &self.key {
             RecordKey::Copy(_, region) => Place::Region(region.clone()),
-            RecordKey::Run(_) | RecordKey::Retention(..) | RecordKey::Proof(..) => Place::Home,
+            RecordKey::Run(_)
+            | RecordKey::Retention(..)
+            | RecordKey::Proof(..)
+            | RecordKey::Unproved(_) => Place::Home,
         }
     }
 
@@ -266,7 +272,10 @@ impl Taking {
     fn what(&self) -> String {
         match &self.key {
             RecordKey::Copy(slot, region) => format!("the copy of slot {slot} to {region}"),
-            RecordKey::Run(slot) | RecordKey::Retention(slot, _) | RecordKey::Proof(slot, _) => {
+            RecordKey::Run(slot)
+            | RecordKey::Retention(slot, _)
+            | RecordKey::Proof(slot, _)
+            | RecordKey::Unproved(slot) => {
                 format!("slot {slot}")
             }
         }

@@ -53,7 +53,10 @@ impl Turn<'_> {
             (EventLevel::Error, RecordKey::Run(_)) => Topic::BackupFailed,
             (
                 EventLevel::Error,
-                RecordKey::Copy(..) | RecordKey::Retention(..) | RecordKey::Proof(..),
+                RecordKey::Copy(..)
+                | RecordKey::Retention(..)
+                | RecordKey::Proof(..)
+                | RecordKey::Unproved(_),
             ) => Topic::BackupProblem,
         }
     }

@@ -18,6 +18,9 @@ pub struct Counts {
     pub reaped_or_cleaned: u64,
     pub wrong_clocks: u64,
     pub fleet_gone: u64,
+    pub refuted: u64,
+    pub refused: u64,
+    pub ordered: u64,
 }
 
 impl Counts {
@@ -38,5 +41,8 @@ impl Counts {
         self.reaped_or_cleaned += other.reaped_or_cleaned;
         self.wrong_clocks += other.wrong_clocks;
         self.fleet_gone += other.fleet_gone;
+        self.refuted += other.refuted;
+        self.refused += other.refused;
+        self.ordered += other.ordered;
     }
 }

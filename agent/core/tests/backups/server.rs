@@ -139,7 +139,8 @@ impl Server {
             Call::Prove { id, .. } => {
                 let empty = self.scratches.get(id).is_some_and(|scratch| scratch.empty);
                 assert!(!empty, "{id} has no instance that could be asked");
-                Answer::Proved(Ok(Vec::new()))
+                let bad = self.failing && dice.one_in(5);
+                Answer::Proved(Ok(if bad { vec!["it is bad".to_owned()] } else { Vec::new() }))
             }
             Call::Mark { id, tags, .. } => {
                 let key = (Place::Home, id.clone());

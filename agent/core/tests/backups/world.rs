@@ -65,6 +65,8 @@ enum Coming {
     Boot(usize),
     /// The clock of a host is set to something else.
     Clock(usize, i64),
+    /// A person wants a backup now.
+    Order(usize),
 }
 
 pub struct World {
@@ -76,6 +78,8 @@ pub struct World {
     pub settings: JobSettings,
     /// Nothing that a slot does not survive happens to the database.
     pub easy: bool,
+    /// Hosts that may not dump, and have no key to prove anything.
+    pub unable: BTreeSet<usize>,
     /// Backups that were there before.
     pub before: usize,
     pub faults: bool,
@@ -109,6 +113,7 @@ fn settings(dice: &mut Dice) -> JobSettings {
         retention: policy(7),
         copies: if dice.one_in(2) { vec![copy] } else { Vec::new() },
         levels: if l3 { Level::ALL.to_vec() } else { vec![Level::L0, Level::L1] },
+        elsewhere: Vec::new(),
         encrypted: true,
         restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),
@@ -133,6 +138,7 @@ impl World {
             server,
             settings,
             easy,
+            unable: BTreeSet::new(),
             before: 0,
             faults: true,
             working: BTreeMap::new(),
@@ -141,6 +147,10 @@ impl World {
             coming: BTreeMap::new(),
             sequence: 0,
         };
+        if world.dice.one_in(2) {
+            let unable = (0..HOSTS).filter(|_| world.dice.one_in(2));
+            world.unable = unable.skip(1).collect();
+        }
         world.have_history();
         world.plan_troubles();
         for host in 0..HOSTS {
@@ -219,6 +229,10 @@ impl World {
             let skew = i64_of(self.dice.between(0, 3 * 86_400_000)) - DAY * 3 / 2;
             self.come(at, Coming::Clock(host, skew));
             self.come(FAULTS, Coming::Clock(host, 0));
+        }
+        for _ in 0..self.dice.between(0, 3) {
+            let (host, at) = (self.host(), i64_of(self.dice.between(0, 4 * 86_400_000)));
+            self.come(at, Coming::Order(host));
         }
     }
 
@@ -315,6 +329,10 @@ impl World {
                     self.counts.wrong_clocks += 1;
                 }
             }
+            Coming::Order(host) => {
+                self.counts.ordered += 1;
+                self.step(host, Event::RunNow);
+            }
             Coming::Arrive { host, life, ticket, call } => self.arrive(host, life, ticket, *call),
             Coming::Answer { host, life, ticket, answer, date } => {
                 self.working.remove(&(host, life, ticket));
@@ -376,13 +394,16 @@ impl World {
     fn call(&mut self, host: usize, life: u64, ticket: Ticket, call: Call) {
         checks::before(self, host, &call);
         *self.kinds.entry(format!("{call:?}").chars().take(9).collect()).or_default() += 1;
+        let unable = self.unable.contains(&host);
         if let Some(key) = checks::work(&call) {
             self.working.insert((host, life, ticket), key);
-            self.counts.worked += 1;
+            self.counts.worked += u64::from(!unable);
+            self.counts.refused += u64::from(unable);
         }
         let way = i64_of(self.dice.between(5, 400));
         let slow = if self.faults && self.dice.one_in(40) { 20_000 } else { 0 };
-        let after = way + slow + takes(&mut self.dice, &call);
+        let works = if unable { 0 } else { takes(&mut self.dice, &call) };
+        let after = way + slow + works;
         self.come(after, Coming::Arrive { host, life, ticket, call: Box::new(call) });
     }
 
@@ -403,6 +424,11 @@ impl World {
             let answer = Box::new(answer);
             world.come(way, Coming::Answer { host, life, ticket, answer, date });
         };
+        if self.unable.contains(&host) && checks::work(&call).is_some() {
+            let kind =
+                if host.is_multiple_of(2) { CallErrorKind::Denied } else { CallErrorKind::Refused };
+            return answer(self, checks::failed(&call, error(kind)));
+        }
         match fate {
             0 | 1 => {
                 self.counts.throttled += 1;

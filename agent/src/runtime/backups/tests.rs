@@ -141,6 +141,7 @@ fn settings(kind: Kind) -> JobSettings {
         retention: Policy::default(),
         copies: Vec::<CopySettings>::new(),
         levels: Vec::new(),
+        elsewhere: Vec::new(),
         encrypted: false,
         restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),

@@ -108,6 +108,7 @@ impl World {
                 retention: Policy::default(),
                 copies: Vec::new(),
                 levels: Vec::new(),
+                elsewhere: Vec::new(),
                 encrypted: true,
                 restore_within: limits::RESTORE_WITHIN_USUAL,
                 dump: DumpRules::default(),

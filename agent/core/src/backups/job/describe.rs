@@ -46,10 +46,8 @@ impl Job {
         good: Option<&GoodStatus>,
     ) -> (JobState, Option<String>) {
         let failing = |reason: String| (JobState::Failing, Some(reason));
-        if let Some(good) = good
-            && let Some(level) = good.refuted.first()
-        {
-            return failing(format!("{} is bad: {level} is refuted", good.id));
+        if let Some(reason) = self.newest_done().and_then(|(slot, run)| self.doubt(slot, run)) {
+            return failing(reason);
         }
         if let Some(Outcome::Failed { reason } | Outcome::Abandoned { reason }) =
             run.map(|run| &run.outcome)
@@ -88,6 +86,37 @@ impl Job {
         }
     }
 
+    /// Why the backup of a slot is bad, or may be, as a clause.
+    pub(super) fn doubt(&self, slot: Slot, run: &Record) -> Option<String> {
+        let (id, _) = run.outcome.backup()?;
+        let levels = Level::ALL.into_iter().filter(|level| self.proves(*level));
+        let of_level = |level: Level| match level {
+            Level::L0 | Level::L1 | Level::L2 => self.records.get(&RecordKey::Proof(slot, level)),
+            // The newest that is known: until another one is proved, restores by RDS are in doubt.
+            Level::L3 => {
+                let proofs = self.records.iter().filter(|(key, _)| key.is_proof_at(Level::L3));
+                proofs.max_by_key(|(key, _)| key.slot().at_s).map(|(_, record)| record)
+            }
+        };
+        levels.filter_map(|level| Some((level, of_level(level)?))).find_map(|(level, record)| {
+            let of = record.key.slot();
+            let of = if of == slot { id.to_owned() } else { format!("the backup of slot {of}") };
+            match &record.outcome {
+                Outcome::Refuted { findings } => {
+                    let why = findings.first().map_or("", String::as_str);
+                    Some(format!("{of} is bad: {level} is refuted: {why}"))
+                }
+                Outcome::Abandoned { reason } | Outcome::Failed { reason } => {
+                    Some(format!("{level} of {of} was not proved: {reason}"))
+                }
+                Outcome::Done { .. }
+                | Outcome::Skipped(_)
+                | Outcome::Planned { .. }
+                | Outcome::Proved { .. } => None,
+            }
+        })
+    }
+
     fn good(&self, slot: Slot, run: &Record) -> Option<GoodStatus> {
         let (id, _) = run.outcome.backup()?;
         let at = |level: &Level| self.records.get(&RecordKey::Proof(slot, *level));
@@ -122,7 +151,8 @@ impl Job {
                 RecordKey::Run(_)
                 | RecordKey::Copy(..)
                 | RecordKey::Retention(..)
-                | RecordKey::Proof(..),
+                | RecordKey::Proof(..)
+                | RecordKey::Unproved(_),
                 _,
             ) => None,
         };

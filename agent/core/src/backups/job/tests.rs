@@ -10,6 +10,8 @@ use crate::backups::retention::Policy;
 use crate::backups::status::JobState;
 use crate::backups::zone::Zone;
 
+mod quality;
+
 const ID: &str = "gc-shop-shop-db-20261121";
 
 fn settings() -> JobSettings {
@@ -25,6 +27,7 @@ fn settings() -> JobSettings {
         retention: Policy::default(),
         copies: Vec::new(),
         levels: Vec::new(),
+        elsewhere: Vec::new(),
         encrypted: true,
         restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),

@@ -20,6 +20,7 @@ fn settings() -> JobSettings {
         retention: super::super::retention::Policy::default(),
         copies: Vec::new(),
         levels: vec![Level::L3],
+        elsewhere: Vec::new(),
         encrypted: true,
         restore_within: RESTORE_WITHIN_USUAL,
         dump: super::super::proof::DumpRules::default(),
@@ -66,7 +67,12 @@ fn proved(status: impl Fn(Duration) -> Shown) -> (Outcome, Vec<String>) {
             let Effect::Call { ticket, call } = effect else { continue };
             let answer = match &call {
                 Call::Read(_) => Answer::Record(Ok(None)),
-                Call::Write(_) => Answer::Written(Ok(Put::Written)),
+                Call::Write(record) => {
+                    // The next slot's is tried when this one was not proved.
+                    let proved = matches!(record.outcome, Outcome::Proved { .. });
+                    assert_eq!(record.key == RecordKey::Unproved(slot), !proved, "{record:?}");
+                    Answer::Written(Ok(Put::Written))
+                }
                 Call::Lease(LeaseCall { action: LeaseAction::Read, .. }) => {
                     Answer::Lease(LeaseAnswer::Read(Ok(None)))
                 }

@@ -24,6 +24,7 @@ fn nightly(day: i64) -> Backup {
     let nominal = DateTime { date: Date::from_days(day), minute: 20 };
     let date = nominal.date;
     let marks = Marks {
+        by_hand: false,
         job: "shop".into(),
         nominal,
         at_s: nominal.seconds() - HOUR_S,

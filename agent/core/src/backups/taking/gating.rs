@@ -82,7 +82,7 @@ impl Taking {
             marked.filter(|(_, marks)| marks.job == turn.job.name.as_str()).collect();
         let same = of_job.iter().find(|(_, marks)| marks.is_of(&turn.job.name, slot));
         if let Some((_, marks)) = same
-            && marks.attempt != self.attempt
+            && marks.attempt > self.attempt
             && marks.attempt < ATTEMPTS_MAX
         {
             // Another host is further.
@@ -96,6 +96,7 @@ impl Taking {
                 let recent = of_job.iter().find(|(backup, marks)| {
                     backup.state == BackupState::Available
                         && !marks.is_of(&turn.job.name, slot)
+                        && !marks.by_hand
                         && (marks.at_s - slot.at_s).abs() < near
                 });
                 if let Some((backup, _)) = recent {
