@@ -7,7 +7,9 @@ pub mod clients;
 pub mod error;
 pub mod facts;
 pub mod fetch;
+mod marks;
 pub mod pipeline;
+mod reading;
 pub mod restore;
 pub mod session;
 mod shelf;
@@ -19,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use camino::Utf8PathBuf;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use groundcrew_core::backups::Kind;
-use groundcrew_core::backups::backup::{Backup, Tag};
+use groundcrew_core::backups::backup::{Backup, TAG_HOLD, Tag};
 use groundcrew_core::backups::call::{CallError, Put, Ticket};
 use groundcrew_core::backups::proof::{DumpFacts, Inspection};
 use groundcrew_core::backups::settings::BackupSettings;
@@ -107,7 +109,7 @@ impl Dumps {
         let session = self.session().await?;
         let found = clients::find(kind, stop).await;
         let mut server = ask_any(kind, &session, &found, stop).await?;
-        let clients = clients::choose(&found, tool(kind), server.major_of_clients(kind))?;
+        let clients = clients::choose_for(&found, kind, tool(kind), &server)?;
         let previous_bytes = self.previous(&id).await?;
         let context = context(&self.settings, &id);
         let (seal, note) = Seal::make(&self.settings.encryption, &self.kms, &context).await?;
@@ -123,9 +125,7 @@ impl Dumps {
             }
         };
         if status.success() {
-            // What changed meanwhile cannot be told from what is damaged.
-            let same = self.schema(&found, stop).await == server.schema_sha256;
-            server.schema_sha256 = server.schema_sha256.filter(|_| same);
+            server.settle(self.server_now(&found, stop).await.as_ref());
         }
         let facts = DumpFacts {
             exit_code: status.code(),
@@ -152,12 +152,11 @@ impl Dumps {
         Ok(facts)
     }
 
-    /// The schema as it is now, if it can be had. Signed in anew: a token of IAM is good for
+    /// What the server says now, if it can be had. Signed in anew: a token of IAM is good for
     /// minutes, and a dump takes hours.
-    async fn schema(&self, found: &[Clients], stop: &CancellationToken) -> Option<String> {
+    async fn server_now(&self, found: &[Clients], stop: &CancellationToken) -> Option<Server> {
         let session = self.session().await.ok()?;
-        let server = ask_any(self.settings.job.kind, &session, found, stop).await.ok()?;
-        server.schema_sha256
+        ask_any(self.settings.job.kind, &session, found, stop).await.ok()
     }
 
     /// Remembers an upload until it is committed or aborted.
@@ -316,14 +315,24 @@ impl Dumps {
         self.shelf.list().await.map_err(|error| error.call_error())
     }
 
-    /// Deletes a dump. What is not there is deleted.
+    /// Deletes a dump, unless it is kept or read. What is not there is deleted.
     pub async fn delete(&self, id: &str) -> Result<(), CallError> {
         self.shelf.delete(id).await.map_err(|error| error.call_error())
     }
 
-    /// Sets tags of a dump; one without a value is taken away.
+    /// Sets the tag that keeps a dump; one without a value is taken away. Dumps have no other that
+    /// changes: who reads one says so by itself.
     pub async fn mark(&self, id: &str, tags: &[Tag]) -> Result<(), CallError> {
-        self.shelf.mark(id, tags).await.map_err(|error| error.call_error())
+        let work = async {
+            if let Some((name, _)) = tags.iter().find(|(name, _)| name != TAG_HOLD) {
+                return Err(DumpError::Mark { name: name.clone() });
+            }
+            let change = |marks: &mut marks::DumpMarks| {
+                tags.iter().for_each(|(_, reason)| marks.hold(reason));
+            };
+            self.shelf.mark(id, change).await
+        };
+        work.await.map_err(|error| error.call_error())
     }
 
     /// What L0 asks about a dump.
@@ -348,7 +357,7 @@ impl Dumps {
         };
         let key_state = key_state.transpose().map_err(|error| DumpError::Call(error.into()))?;
         let encrypted = manifest.seal != SealNote::None;
-        let backup = Some(manifest.backup(self.shelf.url(id)));
+        let backup = Some(self.shelf.marked(&manifest).await?);
         Ok(Inspection { backup, encrypted, key_state, copies: Vec::new() })
     }
 
