@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use groundcrew_core::backups::backup::{Backup, BackupState, Marks, Tag};
 use groundcrew_core::backups::call::{CallError, Make};
 use groundcrew_core::backups::database::{Database, Target};
-use groundcrew_core::backups::limits::{BACKUPS_MAX, COPIES_MAX};
+use groundcrew_core::backups::limits::COPIES_MAX;
 use groundcrew_core::backups::proof::Inspection;
 use groundcrew_core::backups::record::Place;
 use groundcrew_core::backups::settings::BackupSettings;
@@ -17,15 +17,15 @@ use tokio::sync::OnceCell;
 use super::calls::{refused, within};
 use crate::aws::call_failure::CallFailure;
 use crate::aws::rds::{Cluster, Instance, Rds, Snapshot};
+use crate::clock;
 
 mod made;
+mod ours;
 mod restoring;
 mod scratch;
 
-pub use restoring::Restored;
+pub use restoring::{RestoreTo, Restored};
 
-/// How all identifiers of groundcrew's snapshots begin.
-const PREFIX: &str = "gc-";
 /// RDS's own key in every region.
 const RDS_KEY: &str = "alias/aws/rds";
 
@@ -47,6 +47,12 @@ impl Snapshots {
     #[must_use]
     pub fn connect(settings: Arc<BackupSettings>) -> Self {
         Self { settings, home: OnceCell::new() }
+    }
+
+    /// The same where copies are: what is asked of it as of home is asked there.
+    pub async fn at(&self, place: &Place) -> Result<Self, CallError> {
+        let home = OnceCell::new_with(Some(self.place(place).await?));
+        Ok(Self { settings: Arc::clone(&self.settings), home })
     }
 
     /// The job's database, as RDS keeps it; `None`: there is none of that name.
@@ -130,7 +136,23 @@ impl Snapshots {
             Target::Instance => &self.settings.job.database,
             Target::Cluster(cluster) => cluster,
         };
-        Ok(ours(all, database, self.settings.job.name.as_str()))
+        Ok(ours::ours(all, database, self.settings.job.name.as_str()))
+    }
+
+    /// All snapshots of the job in a place, by the names that the job gives them and by its tags,
+    /// newest first, each with how RDS keeps it. For when nobody says what RDS calls the database:
+    /// its region is lost, or it is.
+    pub async fn list_named(&self, place: &Place) -> Result<Vec<(Backup, Target)>, CallError> {
+        let mut all = Vec::new();
+        for target in [Target::Instance, Target::Cluster(String::new())] {
+            let listing = async {
+                let rds = self.place(place).await?;
+                rds.describe_snapshots(&target).await
+            };
+            let found = within("listing snapshots", listing).await?;
+            all.extend(ours::named(found, &target, &self.settings.job));
+        }
+        Ok(all)
     }
 
     /// Begins a snapshot.
@@ -181,19 +203,25 @@ impl Snapshots {
         let deleting = async {
             let rds = self.place(place).await?;
             let Some(found) = rds.describe_snapshot(id, target).await? else { return Ok(()) };
-            may_delete(&found, self.settings.job.name.as_str())?;
+            let now_s = clock::wall().0.div_euclid(1000);
+            ours::may_delete(&found, self.settings.job.name.as_str(), now_s)?;
             made::gone(rds.delete_snapshot(id, target).await)
         };
         within(&format!("deleting snapshot {id}"), deleting).await
     }
 
-    /// Sets tags of a snapshot at home.
+    /// Sets tags of a snapshot at home. Who works with it for longer than is to be written now
+    /// keeps it.
     pub async fn mark(&self, id: &str, target: &Target, tags: &[Tag]) -> Result<(), CallError> {
         let marking = async {
             let rds = self.home().await?;
             let found = rds.describe_snapshot(id, target).await?;
             let found = found.ok_or_else(|| refused(format!("there is no snapshot {id}")))?;
-            Ok::<_, CallError>(rds.add_tags(&found.arn, tags).await?)
+            let tags = ours::news(&found, tags);
+            if tags.is_empty() {
+                return Ok(());
+            }
+            Ok::<_, CallError>(rds.add_tags(&found.arn, &tags).await?)
         };
         within(&format!("marking snapshot {id}"), marking).await
     }
@@ -239,32 +267,6 @@ impl Snapshots {
     }
 }
 
-/// Those of a database whose tags name a job, newest first, as many as are looked at.
-fn ours(all: Vec<Snapshot>, database: &str, job: &str) -> Vec<Backup> {
-    let of_database = |one: &Snapshot| one.database.eq_ignore_ascii_case(database);
-    let all = all.into_iter().filter(of_database).map(backup);
-    let of_job = |one: &Backup| one.marks.as_ref().is_some_and(|marks| marks.job == job);
-    let mut ours: Vec<_> = all.filter(of_job).collect();
-    ours.sort_by_key(|one| std::cmp::Reverse(one.marks.as_ref().map(|marks| marks.at_s)));
-    ours.truncate(BACKUPS_MAX);
-    ours
-}
-
-/// Refuses what is not this job's, and what a person holds.
-fn may_delete(found: &Snapshot, job: &str) -> Result<(), CallError> {
-    let id = &found.id;
-    let Some(marks) = Marks::of(&found.tags).filter(|_| id.starts_with(PREFIX)) else {
-        return Err(refused(format!("snapshot {id} is not groundcrew's")));
-    };
-    if marks.job != job {
-        return Err(refused(format!("snapshot {id} is of job {:?}", marks.job)));
-    }
-    match marks.hold {
-        Some(hold) => Err(refused(format!("snapshot {id} is held: {hold}"))),
-        None => Ok(()),
-    }
-}
-
 /// A snapshot as the core knows it.
 fn backup(shown: Snapshot) -> Backup {
     Backup {
@@ -275,67 +277,5 @@ fn backup(shown: Snapshot) -> Backup {
         resource: shown.resource,
         created_s: shown.created_s,
         bytes: shown.bytes,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use groundcrew_core::backups::backup::{TAG_HOLD, tags};
-    use groundcrew_core::backups::call::CallErrorKind;
-    use groundcrew_core::backups::civil::DateTime;
-    use groundcrew_core::backups::slot::Slot;
-
-    use super::*;
-
-    fn shown(id: &str, database: &str, job: &str, day: &str) -> Snapshot {
-        let nominal: DateTime = format!("{day}T00:20").parse().unwrap();
-        let slot = Slot { nominal, at_s: nominal.seconds(), daily: true };
-        Snapshot {
-            id: id.into(),
-            arn: format!("arn:aws:rds:us-east-1:1:snapshot:{id}"),
-            status: "available".into(),
-            database: database.into(),
-            resource: "db-A".into(),
-            engine: "postgres".into(),
-            encrypted: true,
-            key: None,
-            created_s: Some(1),
-            bytes: None,
-            tags: tags(&job.parse().unwrap(), slot, 0, "i-1", false),
-        }
-    }
-
-    #[test]
-    fn a_list_holds_what_is_of_this_job_and_this_database() {
-        let bare = Snapshot { tags: Vec::new(), ..shown("gc-e", "shop", "a", "2026-11-20") };
-        let all = vec![
-            shown("gc-a", "shop", "nightly", "2026-11-19"),
-            shown("gc-b", "SHOP", "nightly", "2026-11-21"),
-            shown("gc-c", "staging", "nightly", "2026-11-20"),
-            shown("gc-d", "shop", "hourly", "2026-11-20"),
-            bare,
-        ];
-        let found: Vec<_> = ours(all, "shop", "nightly").into_iter().map(|one| one.id).collect();
-        assert_eq!(found, ["gc-b", "gc-a"]);
-    }
-
-    #[test]
-    fn only_this_jobs_snapshots_are_deleted() {
-        let good = || shown("gc-a", "shop", "nightly", "2026-11-19");
-        let check = |snapshot: Snapshot, expected: Option<&str>| {
-            let error = may_delete(&snapshot, "nightly").err();
-            assert_eq!(error.as_ref().map(|error| error.text.as_str()), expected);
-            assert!(error.is_none_or(|error| error.kind == CallErrorKind::Refused));
-        };
-        check(good(), None);
-        let mut held = good();
-        held.tags.push((TAG_HOLD.into(), "audit".into()));
-        check(held, Some("snapshot gc-a is held: audit"));
-        let bare = Snapshot { tags: Vec::new(), ..good() };
-        check(bare, Some("snapshot gc-a is not groundcrew's"));
-        let named = Snapshot { id: "before-upgrade".into(), ..good() };
-        check(named, Some("snapshot before-upgrade is not groundcrew's"));
-        let other = shown("gc-a", "shop", "hourly", "2026-11-19");
-        check(other, Some("snapshot gc-a is of job \"hourly\""));
     }
 }

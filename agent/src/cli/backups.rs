@@ -9,6 +9,8 @@ use crate::config::{HostConfig, host};
 use crate::control::client::ControlClient;
 
 mod dr_plan;
+mod find;
+mod health;
 mod jobs;
 mod list;
 mod pin;

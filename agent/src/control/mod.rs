@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use camino::Utf8PathBuf;
+use groundcrew_core::backups::record::Outcome;
 use groundcrew_core::doctor::TierNumbers;
 use groundcrew_core::status::{HistoryDocument, ReleasesDocument, StatusDocument};
 use groundcrew_core::time::Moment;
@@ -143,7 +144,16 @@ pub enum Request {
         /// The job.
         name: String,
         /// What happens now, or why nothing does.
-        answer: oneshot::Sender<Result<String, String>>,
+        answer: oneshot::Sender<Result<OrderedBackup, String>>,
+    },
+    /// How did a backup end that a person asked for?
+    BackupRun {
+        /// The job.
+        name: String,
+        /// [`OrderedBackup::slot`].
+        slot: String,
+        /// How, or why that is not known.
+        answer: oneshot::Sender<Result<BackupRun, String>>,
     },
     /// Replace a tier's processes.
     Restart {
@@ -165,6 +175,22 @@ pub struct AgentDocument {
     pub ready: bool,
     /// It should have become another binary, and this is why it has not.
     pub failed: Option<String>,
+}
+
+/// A backup that a person asked for, and that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderedBackup {
+    /// What happens now.
+    pub message: String,
+    /// Its slot, such as `20261121t1307`.
+    pub slot: String,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRun {
+    /// How it ended; `None`: it has not.
+    pub outcome: Option<Outcome>,
 }
 
 /// How a target answered to a test message.

@@ -89,6 +89,7 @@ impl Desk {
             (&Method::POST, "/v1/logs/replay") => done(self.logs.replay().await),
             (&Method::POST, "/v1/restart") => self.restart(&query).await,
             (&Method::POST, "/v1/backups/run") => self.run_backup(&query).await,
+            (&Method::GET, "/v1/backups/run") => self.backup_run(&query).await,
             (&Method::POST, "/v1/drain") => self.drain(&query).await,
             (&Method::POST, "/v1/undrain") => {
                 self.order(|answer| Request::Order { reason: None, answer }).await
@@ -169,7 +170,23 @@ impl Desk {
             let why = "say which backup: ?name=shop-nightly".to_owned();
             return Err(Refused(StatusCode::BAD_REQUEST, why));
         };
-        self.order(|answer| Request::RunBackup { name, answer }).await
+        let (sender, receiver) = oneshot::channel();
+        match self.ask(Request::RunBackup { name, answer: sender }, receiver).await? {
+            Ok(ordered) => Ok(answer::json(StatusCode::OK, &ordered)),
+            Err(why) => Err(Refused(StatusCode::CONFLICT, why)),
+        }
+    }
+
+    async fn backup_run(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let (Some(name), Some(slot)) = (query.get("name"), query.get("slot")) else {
+            let why = "say which backup and which slot: ?name=shop-nightly&slot=20261121t1307";
+            return Err(Refused(StatusCode::BAD_REQUEST, why.to_owned()));
+        };
+        let (sender, receiver) = oneshot::channel();
+        match self.ask(Request::BackupRun { name, slot, answer: sender }, receiver).await? {
+            Ok(run) => Ok(answer::json(StatusCode::OK, &run)),
+            Err(why) => Err(Refused(StatusCode::NOT_FOUND, why)),
+        }
     }
 
     async fn drain(&self, query: &Query<'_>) -> Result<Answer, Refused> {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Agent;
 use crate::config::HostConfig;
+use crate::control::{BackupRun, OrderedBackup as Ordered};
 use crate::lifecycle::Lifecycle;
 
 mod calls;
@@ -37,7 +38,7 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Order {
     name: String,
-    answer: oneshot::Sender<Result<String, String>>,
+    answer: oneshot::Sender<Result<Ordered, String>>,
 }
 
 /// The task, and the ways to it.
@@ -120,11 +121,27 @@ impl Backups {
     }
 
     /// Begins a backup now, and says so.
-    fn run_now(&self, name: String, answer: oneshot::Sender<Result<String, String>>) {
+    fn run_now(&self, name: String, answer: oneshot::Sender<Result<Ordered, String>>) {
         if let Err(refused) = self.orders.try_send(Order { name, answer }) {
             let order = refused.into_inner();
             // Whoever asked may have gone.
             drop(order.answer.send(Err("too many orders wait; try again".to_owned())));
+        }
+    }
+
+    /// How the backup ended that a person asked for, if it has.
+    fn run_of(&self, name: &str, slot: &str) -> Result<BackupRun, String> {
+        let board = self.board();
+        let job = board.jobs.iter().find(|job| job.status.name == name);
+        let ordered = job.and_then(|job| {
+            job.ordered.iter().rev().find(|(ordered, _)| ordered.to_string() == slot)
+        });
+        match ordered {
+            Some((_, outcome)) => Ok(BackupRun { outcome: outcome.clone() }),
+            None => Err(format!(
+                "this agent does not know of a backup of {name} of slot {slot} any more: it was \
+                 started anew, or leaves; `groundcrew backups list {name}` shows what there is"
+            )),
         }
     }
 
@@ -137,7 +154,11 @@ impl Backups {
 
 impl Agent {
     /// A person wants a backup now.
-    pub(super) fn run_backup(&self, name: String, answer: oneshot::Sender<Result<String, String>>) {
+    pub(super) fn run_backup(
+        &self,
+        name: String,
+        answer: oneshot::Sender<Result<Ordered, String>>,
+    ) {
         match &self.backups {
             Some(backups) => backups.run_now(name, answer),
             None => {
@@ -145,6 +166,12 @@ impl Agent {
                 drop(answer.send(Err(why.to_owned())));
             }
         }
+    }
+
+    /// How a backup ended that a person asked for.
+    pub(super) fn backup_run(&self, name: &str, slot: &str) -> Result<BackupRun, String> {
+        let none = || Err("the configuration has no [[backup]]".to_owned());
+        self.backups.as_ref().map_or_else(none, |backups| backups.run_of(name, slot))
     }
 
     /// The jobs, as the status shows them.

@@ -234,6 +234,10 @@ impl Agent {
                 self.run_backup(name, answer);
                 None
             }
+            Request::BackupRun { name, slot, answer } => {
+                drop(answer.send(self.backup_run(&name, &slot)));
+                None
+            }
             Request::Restart { tier, answer } => {
                 let known: Vec<_> = self.controller.ledger().tiers.keys().cloned().collect();
                 if !known.contains(&tier) {

@@ -8,13 +8,18 @@ use groundcrew_core::backups::call::{CallErrorKind, Make};
 use groundcrew_core::backups::database::Target;
 use groundcrew_core::backups::proof::{EMPTY, Scratch};
 use groundcrew_core::backups::settings::BackupSettings;
+use groundcrew_core::backups::slot::scratch_id;
 use serde_json::json;
 
-use super::aws::{Aws, DATABASE, HOME, JOB, run, settings, shared, tags_of};
+use super::aws::{Aws, DATABASE, HOME, JOB, run, settings, shared, slot, tags_of};
 
 const ID: &str = "gc-nightly-shop-20261121";
-const SCRATCH: &str = "gc-verify-nightly-20261121";
 const UNTIL_S: i64 = 1_795_314_600;
+
+/// What [`ID`] is restored to.
+fn scratch() -> String {
+    scratch_id(&JOB.parse().unwrap(), DATABASE, ID, slot("2026-11-21"))
+}
 
 async fn statuses(shop: &Snapshots) -> Vec<(String, String)> {
     let all = shop.scratches().await.unwrap();
@@ -23,7 +28,7 @@ async fn statuses(shop: &Snapshots) -> Vec<(String, String)> {
 }
 
 fn one(status: &str) -> Vec<(String, String)> {
-    vec![(SCRATCH.to_owned(), status.to_owned())]
+    vec![(scratch(), status.to_owned())]
 }
 
 /// The network that the settings of the tests name.
@@ -47,12 +52,13 @@ fn an_instance_is_restored_for_proof_and_goes_again() {
         assert_eq!(made, Ok(Make::Begun));
         assert_eq!(statuses(&shop).await, []);
         let restore = async |id: &str, from: &str| shop.restore(id, from, &target, UNTIL_S).await;
-        assert_eq!(restore(SCRATCH, "gc-gone").await, Ok(Make::NoSource));
-        for id in [DATABASE, "gc-verify-hourly-20261121"] {
+        let of_gone = scratch_id(&JOB.parse().unwrap(), DATABASE, "gc-gone", slot("2026-11-21"));
+        assert_eq!(restore(&of_gone, "gc-gone").await, Ok(Make::NoSource));
+        for id in [DATABASE, &of_gone] {
             assert_eq!(restore(id, ID).await.unwrap_err().kind, CallErrorKind::Refused);
         }
-        assert_eq!(restore(SCRATCH, ID).await, Ok(Make::Begun));
-        assert_eq!(restore(SCRATCH, ID).await, Ok(Make::AlreadyExists));
+        assert_eq!(restore(&scratch(), ID).await, Ok(Make::Begun));
+        assert_eq!(restore(&scratch(), ID).await, Ok(Make::AlreadyExists));
         assert_eq!(statuses(&shop).await, one("creating"));
         let calls = aws.calls("RestoreDBInstanceFromDBSnapshot");
         let asked = &calls.last().unwrap()["parameters"];
@@ -69,17 +75,24 @@ fn an_instance_is_restored_for_proof_and_goes_again() {
         }
         aws.pull("rds", &json!({"seconds": {"restore": 0}}));
         assert_eq!(statuses(&shop).await, one("available"));
-        let endpoint = shop.endpoint(SCRATCH).await.unwrap().expect("an endpoint");
-        assert!(endpoint.host.starts_with(SCRATCH) && endpoint.port > 0, "{endpoint:?}");
+        let endpoint = shop.endpoint(&scratch()).await.unwrap().expect("an endpoint");
+        assert!(endpoint.host.starts_with(&scratch()) && endpoint.port > 0, "{endpoint:?}");
 
         // Named and tagged by half, or another's.
-        aws.create_instance("gc-verify-nightly-20261120", &[]);
-        for id in [DATABASE, "gc-verify-nightly-20261120", "gc-verify-nightly-"] {
+        let half = scratch_id(&JOB.parse().unwrap(), DATABASE, ID, slot("2026-11-20"));
+        aws.create_instance(&half, &[]);
+        assert!(shop.endpoint(&half).await.is_err(), "nor is it asked anything");
+        // A fleet of the same account has a job of the same name.
+        let staging = Snapshots::connect(Arc::new(settings("staging")));
+        assert_eq!(staging.scratches().await, Ok(Vec::new()));
+        assert!(staging.endpoint(&scratch()).await.is_err());
+        assert_eq!(staging.destroy(&scratch()).await.unwrap_err().kind, CallErrorKind::Refused);
+        for id in [DATABASE, &half] {
             let error = shop.destroy(id).await.unwrap_err();
             assert_eq!(error.kind, CallErrorKind::Refused, "{}", error.text);
         }
-        assert_eq!(shop.destroy(SCRATCH).await, Ok(()));
-        assert_eq!(shop.destroy(SCRATCH).await, Ok(()), "it is gone");
+        assert_eq!(shop.destroy(&scratch()).await, Ok(()));
+        assert_eq!(shop.destroy(&scratch()).await, Ok(()), "it is gone");
         assert_eq!(statuses(&shop).await, []);
         let deleted = aws.calls("DeleteDBInstance");
         assert_eq!(deleted.len(), 1, "{deleted:#?}");
@@ -94,7 +107,7 @@ fn an_instance_is_restored_for_proof_and_goes_again() {
             ..settings(DATABASE)
         };
         let nowhere = Snapshots::connect(Arc::new(nowhere));
-        let error = nowhere.restore(SCRATCH, ID, &target, UNTIL_S).await.unwrap_err();
+        let error = nowhere.restore(&scratch(), ID, &target, UNTIL_S).await.unwrap_err();
         assert_eq!(error.kind, CallErrorKind::Refused);
     });
 }
@@ -109,8 +122,9 @@ fn a_cluster_is_restored_in_two_steps_and_goes_again() {
         assert!(shop.database().await.unwrap().is_some());
         let made = shop.snapshot(ID, &target, &tags_of(JOB, "2026-11-21")).await;
         assert_eq!(made, Ok(Make::Begun));
-        let restore = async || shop.restore(SCRATCH, ID, &target, UNTIL_S).await;
-        let gone = shop.restore(SCRATCH, "gc-gone", &target, UNTIL_S).await;
+        let restore = async || shop.restore(&scratch(), ID, &target, UNTIL_S).await;
+        let of_gone = scratch_id(&JOB.parse().unwrap(), DATABASE, "gc-gone", slot("2026-11-21"));
+        let gone = shop.restore(&of_gone, "gc-gone", &target, UNTIL_S).await;
         assert_eq!(gone, Ok(Make::NoSource));
         assert_eq!(restore().await, Ok(Make::Begun));
         assert_eq!(statuses(&shop).await, one("creating"));
@@ -124,17 +138,17 @@ fn a_cluster_is_restored_in_two_steps_and_goes_again() {
         let asked = &added.last().unwrap()["parameters"];
         assert_eq!(
             (&asked["DBInstanceIdentifier"], &asked["DBClusterIdentifier"]),
-            (&json!(SCRATCH), &json!(SCRATCH))
+            (&json!(scratch()), &json!(scratch()))
         );
         assert_eq!(asked["DBInstanceClass"], "db.t4g.medium");
-        assert!(shop.endpoint(SCRATCH).await.unwrap().is_some());
+        assert!(shop.endpoint(&scratch()).await.unwrap().is_some());
 
         // An instance goes and the cluster does not: whoever comes next sees to it.
         aws.fail("DeleteDBCluster", "InvalidDBClusterStateFault", 1);
-        let error = shop.destroy(SCRATCH).await.unwrap_err();
+        let error = shop.destroy(&scratch()).await.unwrap_err();
         assert_eq!(error.kind, CallErrorKind::Throttled, "{}", error.text);
         assert_eq!(statuses(&shop).await, one(EMPTY));
-        assert_eq!(shop.destroy(SCRATCH).await, Ok(()));
+        assert_eq!(shop.destroy(&scratch()).await, Ok(()));
         assert_eq!(statuses(&shop).await, []);
         assert!(shop.database().await.unwrap().is_some());
     });
@@ -150,14 +164,14 @@ fn what_people_have_restored_is_beside_what_there_is() {
         let tags = tags_of(JOB, "2026-11-21");
         assert_eq!(shop.snapshot(ID, &target, &tags).await, Ok(Make::Begun));
         for taken in [DATABASE, "orders", "orders-1"] {
-            let error = shop.restore_to(ID, &target, taken).await.unwrap_err();
+            let error = shop.restore_to(ID, &target, taken, None).await.unwrap_err();
             assert_eq!(error.kind, CallErrorKind::Refused);
             assert!(error.text.contains("nothing is restored over it"), "{}", error.text);
         }
         assert_eq!(aws.calls("RestoreDBInstanceFromDBSnapshot").len(), 0);
         assert_eq!(shop.restored("shop-new", &target).await, Ok(None));
-        assert_eq!(shop.restore_to("gc-gone", &target, "shop-new").await, Ok(Make::NoSource));
-        assert_eq!(shop.restore_to(ID, &target, "shop-new").await, Ok(Make::Begun));
+        assert_eq!(shop.restore_to("gc-gone", &target, "shop-new", None).await, Ok(Make::NoSource));
+        assert_eq!(shop.restore_to(ID, &target, "shop-new", None).await, Ok(Make::Begun));
         let calls = aws.calls("RestoreDBInstanceFromDBSnapshot");
         let asked = &calls.last().unwrap()["parameters"];
         assert_eq!(asked["DBInstanceClass"], "db.m7g.large", "as what it is restored of");
@@ -171,17 +185,17 @@ fn what_people_have_restored_is_beside_what_there_is() {
         assert!(orders.database().await.unwrap().is_some());
         let id = "gc-nightly-orders-20261121";
         assert_eq!(orders.snapshot(id, &target, &tags).await, Ok(Make::Begun));
-        assert_eq!(orders.restore_to(id, &target, "orders-new").await, Ok(Make::Begun));
+        assert_eq!(orders.restore_to(id, &target, "orders-new", None).await, Ok(Make::Begun));
         // Moto's clusters are being created until somebody has looked.
         let first = orders.restored("orders-new", &target).await.unwrap().unwrap();
         assert!(["creating", EMPTY].contains(&&*first.status), "{first:?}");
         let next = orders.restored("orders-new", &target).await.unwrap().unwrap();
         assert_eq!(next.status, EMPTY);
         for not_ours in [DATABASE, "orders"] {
-            let added = orders.add_instance(not_ours, &target).await;
+            let added = orders.add_instance(not_ours, &target, None).await;
             assert_ne!(added, Ok(Make::Begun), "{not_ours}");
         }
-        assert_eq!(orders.add_instance("orders-new", &target).await, Ok(Make::Begun));
+        assert_eq!(orders.add_instance("orders-new", &target, None).await, Ok(Make::Begun));
         let added = aws.calls("CreateDBInstance");
         let asked = &added.last().unwrap()["parameters"];
         assert_eq!(asked["DBInstanceClass"], "db.r7g.large");

@@ -8,7 +8,7 @@ use super::call::{
 };
 use super::database::Target;
 use super::lease::Lease;
-use super::limits::{DUMP_WITHIN, NOT_HERE_FOR, RETRY_MAX};
+use super::limits::{COMMIT_WITHIN, DUMP_WITHIN, NOT_HERE_FOR, RETRY_MAX};
 use super::proof::{DumpFacts, judge};
 use super::record::{Outcome, Place, Record, RecordKey, Skip};
 use super::slot::Slot;
@@ -157,7 +157,9 @@ impl Dumping {
                 let late = turn.now_s() - slot.at_s > LATE_S;
                 let job = turn.job;
                 let tags = backup::tags(&job.name, slot, 0, &job.run, late);
-                Call::Commit { slot, dump, tags }
+                let call = Call::Commit { slot, dump, tags };
+                self.asking.send_until(turn, call, now.plus(COMMIT_WITHIN));
+                return;
             }
             (Stage::Dump | Stage::Commit, _, _) => return self.again(turn, "the lease is lost"),
         };

@@ -10,6 +10,8 @@ pub const INSTANCE_SNAPSHOT_ID_MAX: usize = 255;
 pub const CLUSTER_SNAPSHOT_ID_MAX: usize = 63;
 /// Letters of the identifier of an instance (API_RestoreDBInstanceFromDBSnapshot).
 pub const INSTANCE_ID_MAX: usize = 63;
+/// Letters of the identifier of a Multi-AZ DB cluster (API_RestoreDBClusterFromSnapshot).
+pub const MULTI_AZ_CLUSTER_ID_MAX: usize = 52;
 /// Identifiers that one slot may use up: the first, and one after each snapshot that failed.
 pub const ATTEMPTS_MAX: u8 = 4;
 /// Backups of one job and place that are looked at, newest first. RDS allows 100 snapshots unless
@@ -85,6 +87,9 @@ pub const LEASE_SPREAD: Duration = Duration::from_mins(10);
 pub const FAILED_KEPT: Duration = Duration::from_hours(48);
 /// How long a dump may take.
 pub const DUMP_WITHIN: Duration = Duration::from_hours(12);
+/// How long completing a dump's upload and putting its manifest may take: S3 needs minutes to put
+/// the parts of a large object together (API_CompleteMultipartUpload).
+pub const COMMIT_WITHIN: Duration = Duration::from_mins(12);
 /// How long proving a level may take on this host.
 pub const PROVE_WITHIN: Duration = Duration::from_hours(6);
 /// How long an instance restored for proof lives at most; its tag says until when.

@@ -177,7 +177,7 @@ impl Proving {
             Ready::Lost => return self.failed(turn, &CallError::lost()),
             Ready::Yes => {}
         }
-        let scratch = scratch_id(&turn.job.name, self.key.slot());
+        let scratch = self.scratch(turn);
         let call = match &self.stage {
             Stage::Ended(_) => return,
             Stage::Read => Call::Read(self.key.clone()),
@@ -220,6 +220,11 @@ impl Proving {
             Stage::Write(outcome) => Call::Write(self.record(turn, outcome)),
         };
         self.asking.send(turn, call);
+    }
+
+    /// What the snapshot is restored to at L3.
+    fn scratch(&self, turn: &Turn<'_>) -> String {
+        scratch_id(&turn.job.name, &turn.job.database, &self.id, self.key.slot())
     }
 
     fn mark(&self, turn: &Turn<'_>) -> Call {
@@ -290,7 +295,7 @@ impl Proving {
     }
 
     fn surveyed(&mut self, turn: &Turn<'_>, all: &[Scratch]) {
-        let id = scratch_id(&turn.job.name, self.key.slot());
+        let id = self.scratch(turn);
         let found = all.iter().find(|scratch| scratch.id == id);
         let Stage::Survey(outcome) = &self.stage else { return };
         let within = turn.job.restore_within;

@@ -8,7 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::civil::DateTime;
-use super::limits::{ATTEMPTS_MAX, CLUSTER_SNAPSHOT_ID_MAX, JOB_NAME_MAX};
+use super::limits::{
+    ATTEMPTS_MAX, CLUSTER_SNAPSHOT_ID_MAX, INSTANCE_ID_MAX, JOB_NAME_MAX, MULTI_AZ_CLUSTER_ID_MAX,
+};
 
 /// One due time of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,11 +113,14 @@ const SLOT_LETTERS: usize = "-20261121t0020".len();
 const PREFIX: &str = "gc-";
 /// What an instance restored for proof is named by, and what the policy of its deletion names.
 pub const SCRATCH_PREFIX: &str = "gc-verify-";
+/// Letters of a job's name in that of what is restored for proof: the rest is in the print.
+const SCRATCH_JOB_LETTERS: usize =
+    MULTI_AZ_CLUSTER_ID_MAX - SCRATCH_PREFIX.len() - 1 - PRINT_LETTERS - SLOT_LETTERS;
 
 const _: () = assert!(ATTEMPTS_MAX <= 10, "an attempt is one digit");
 // The longest job's name leaves a letter of the database's, a hyphen and the print.
 const _: () = assert!(
-    SCRATCH_PREFIX.len() + JOB_NAME_MAX + 1 + SLOT_LETTERS <= CLUSTER_SNAPSHOT_ID_MAX
+    MULTI_AZ_CLUSTER_ID_MAX <= INSTANCE_ID_MAX
         && PREFIX.len() + JOB_NAME_MAX + 1 + 2 + PRINT_LETTERS + SLOT_LETTERS + ATTEMPT_LETTERS
             <= CLUSTER_SNAPSHOT_ID_MAX
 );
@@ -147,10 +152,22 @@ pub fn snapshot_id(
     format!("{PREFIX}{job}-{}-{slot}{suffix}", database.trim_start_matches('-'))
 }
 
-/// The identifier of the instance that a slot's snapshot is restored to for proof.
+/// The identifier of the instance that a slot's snapshot is restored to for proof:
+/// `gc-verify-JOB-PRINT-SLOT`, with a job's name cut to what a Multi-AZ cluster's name leaves.
 #[must_use]
-pub fn scratch_id(job: &JobName, slot: Slot) -> String {
-    format!("{SCRATCH_PREFIX}{job}-{slot}")
+pub fn scratch_id(job: &JobName, database: &str, snapshot: &str, slot: Slot) -> String {
+    format!("{}{slot}", scratch_stem(job, database, snapshot))
+}
+
+/// How the identifiers begin of what is restored of a job's snapshot for proof. Two fleets of one
+/// account may have a job of the same name, and neither may prove or delete what is the other's:
+/// the print is of the job, its database and the snapshot.
+#[must_use]
+pub fn scratch_stem(job: &JobName, database: &str, snapshot: &str) -> String {
+    let of = format!("{job}/{}/{snapshot}", database.to_ascii_lowercase());
+    let print = print(of.as_bytes()) & u64::from(u32::MAX);
+    let cut: String = job.0.chars().take(SCRATCH_JOB_LETTERS).collect();
+    format!("{SCRATCH_PREFIX}{}-{print:08x}-", cut.trim_end_matches('-'))
 }
 
 /// Letters, digits and single hyphens, in lower case.
@@ -196,7 +213,14 @@ mod tests {
         assert_eq!(id("shop-db", daily, 2), "gc-shop-nightly-shop-db-20261121-r2");
         let hourly = slot("2026-11-21T13:00", false);
         assert_eq!(id("shop-db", hourly, 0), "gc-shop-nightly-shop-db-20261121t1300");
-        assert_eq!(scratch_id(&job, hourly), "gc-verify-shop-nightly-20261121t1300");
+        let scratch = |database| scratch_id(&job, database, "gc-shop-a", hourly);
+        assert_eq!(scratch("shop-db"), "gc-verify-shop-nightly-82550634-20261121t1300");
+        assert_eq!(scratch("Shop-DB"), scratch("shop-db"));
+        // A fleet of the same account, with a job of the same name.
+        assert_ne!(scratch("staging-db"), scratch("shop-db"));
+        let long = |name: &str| scratch_id(&name.parse().unwrap(), "shop-db", "gc-a", hourly);
+        let (one, other) = (long("a-name-that-is-cut-here-a"), long("a-name-that-is-cut-here-b"));
+        assert_ne!(one, other, "what is cut is in the print");
         assert_eq!(daily.rfc3339(), "2026-11-21T00:20:00Z");
     }
 
@@ -235,7 +259,8 @@ mod tests {
                 let other = snapshot_id(&job, &other, slot, attempt, len_max);
                 prop_assert_eq!(id != other, differs);
             }
-            prop_assert!(is_identifier(&scratch_id(&job, slot), 63));
+            let scratch = scratch_id(&job, &database, &other, slot);
+            prop_assert!(is_identifier(&scratch, 52), "{}", scratch);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! people. Nothing is ever restored over something: RDS itself refuses a name that is taken.
 
 use groundcrew_core::backups::backup::{
-    MANAGED_BY, TAG_MANAGED_BY, TAG_RESTORED_FROM, TAG_VERIFY_TTL, Tag, rfc3339,
+    MANAGED_BY, TAG_JOB, TAG_MANAGED_BY, TAG_RESTORED_FROM, TAG_VERIFY_TTL, Tag, rfc3339,
 };
 use groundcrew_core::backups::call::{CallError, CallErrorKind, Make};
 use groundcrew_core::backups::database::Target;
@@ -23,6 +23,17 @@ pub struct Restored {
     pub endpoint: Option<Endpoint>,
 }
 
+/// Where something is restored for a person, when that is not where the job's database runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreTo {
+    /// The DB subnet group.
+    pub subnet_group: String,
+    /// Its security groups: without them RDS would take the default one.
+    pub security_groups: Vec<String>,
+    /// Its class; `None`: that of the snapshot. A cluster of Aurora needs one.
+    pub class: Option<String>,
+}
+
 impl Snapshots {
     /// Begins to restore a snapshot for proof, to the instance or the cluster `id`. A cluster of
     /// Aurora is restored without an instance and gets it by the same call again, once it is
@@ -34,15 +45,20 @@ impl Snapshots {
         target: &Target,
         until_s: i64,
     ) -> Result<Make, CallError> {
-        scratch::check_name(id, &self.settings.job.name)?;
+        let job = &self.settings.job;
+        scratch::check_name(id, job, from)?;
         let restore = self.settings.proof.restore.as_ref();
         let restore = restore
             .ok_or_else(|| refused("the host's file does not say where snapshots are restored"))?;
         let placement = isolated(restore, target);
         let ttl = rfc3339(until_s);
-        let tags: Vec<Tag> = [(TAG_MANAGED_BY, MANAGED_BY), (TAG_VERIFY_TTL, &ttl)]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
+        let tags = [
+            (TAG_MANAGED_BY, MANAGED_BY),
+            (TAG_VERIFY_TTL, &ttl),
+            (TAG_JOB, job.name.as_str()),
+            (TAG_RESTORED_FROM, from),
+        ];
+        let tags: Vec<Tag> = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let request = RestoreRequest { id, snapshot: from, placement: &placement, tags: &tags };
         let restoring = async {
             let rds = self.home().await?;
@@ -50,26 +66,29 @@ impl Snapshots {
                 Target::Instance => made::make(rds.restore_instance(&request).await),
                 Target::Cluster(_) => match rds.describe_cluster(id).await? {
                     None => restore_cluster(rds, &request, target).await,
-                    Some(found) if !scratch::is_tagged(&found.tags) => {
-                        Err(refused(format!("cluster {id} was not restored for proof")))
+                    Some(found) => {
+                        scratch::check(&found.id, &found.tags, job)?;
+                        if is_empty(&found) {
+                            add_instance(rds, &found, &restore.class, &found.tags).await
+                        } else {
+                            Ok(Make::AlreadyExists)
+                        }
                     }
-                    Some(found) if is_empty(&found) => {
-                        add_instance(rds, &found, &restore.class, &found.tags).await
-                    }
-                    Some(_) => Ok(Make::AlreadyExists),
                 },
             }
         };
         within(&format!("restoring {from}"), restoring).await
     }
 
-    /// Begins to restore a snapshot for a person, to a new instance or cluster, where and as what
-    /// the job's database runs, or by RDS's defaults when that is gone.
+    /// Begins to restore a snapshot for a person, to a new instance or cluster: `to`, or where and
+    /// as what the job's database runs. When that is not there, somebody has to say where: RDS's
+    /// default is the default VPC and its default security group.
     pub async fn restore_to(
         &self,
         id: &str,
         target: &Target,
         name: &str,
+        to: Option<&RestoreTo>,
     ) -> Result<Make, CallError> {
         let restoring = async {
             let rds = self.home().await?;
@@ -78,7 +97,10 @@ impl Snapshots {
                 let text = format!("there is a database {name}, and nothing is restored over it");
                 return Err(refused(text));
             }
-            let placement = self.placement_of(rds, target).await?.unwrap_or_default();
+            let placement = match to {
+                Some(to) => said(to),
+                None => self.placement_of(rds, target).await?.ok_or_else(|| self.unplaced(name))?,
+            };
             let tags = vec![(TAG_RESTORED_FROM.to_owned(), id.to_owned())];
             let (placement, tags) = (&placement, &tags);
             let request = RestoreRequest { id: name, snapshot: id, placement, tags };
@@ -126,9 +148,22 @@ impl Snapshots {
         within(&format!("asking about {name}"), asking).await
     }
 
-    /// Gives a cluster that a person had restored its instance, of the class that the job's
-    /// cluster has. Asked for when it is [`EMPTY`], and of no other cluster.
-    pub async fn add_instance(&self, name: &str, target: &Target) -> Result<Make, CallError> {
+    fn unplaced(&self, name: &str) -> CallError {
+        refused(format!(
+            "there is no database {} here, so nobody says in which network {name} is to be: \
+             give --subnet-group and --security-group",
+            self.settings.job.database
+        ))
+    }
+
+    /// Gives a cluster that a person had restored its instance, of this class or of that which the
+    /// job's cluster has. Asked for when it is [`EMPTY`], and of no other cluster.
+    pub async fn add_instance(
+        &self,
+        name: &str,
+        target: &Target,
+        class: Option<&str>,
+    ) -> Result<Make, CallError> {
         let adding = async {
             let rds = self.home().await?;
             let Some(found) = rds.describe_cluster(name).await? else { return Ok(Make::NoSource) };
@@ -140,14 +175,13 @@ impl Snapshots {
             let Target::Cluster(source) = target else {
                 return Err(refused(format!("{name} is no cluster")));
             };
-            let source = rds.describe_cluster(source).await?;
-            let mut members = match &source {
-                Some(source) => members(rds, source).await?,
-                None => Vec::new(),
+            let class = match class {
+                Some(class) => Some(class.to_owned()),
+                None => class_of(rds, source).await?,
             };
-            let class = members.pop().and_then(|member| member.placement.class);
             let class = class.ok_or_else(|| {
-                refused(format!("nobody says of which class the instance of {name} is to be"))
+                let what = format!("nobody says of which class the instance of {name} is to be");
+                refused(format!("{what}: give --class"))
             })?;
             add_instance(rds, &found, &class, &found.tags).await
         };
@@ -186,6 +220,23 @@ fn isolated(restore: &RestoreSettings, target: &Target) -> Placement {
         // The first automated backup would keep the instance from being available.
         backup_days: (*target == Target::Instance).then_some(0),
     }
+}
+
+/// What a person says, and of the rest RDS's default.
+fn said(to: &RestoreTo) -> Placement {
+    Placement {
+        class: to.class.clone(),
+        subnet_group: Some(to.subnet_group.clone()),
+        security_groups: to.security_groups.clone(),
+        ..Placement::default()
+    }
+}
+
+/// The class of a cluster's instances.
+async fn class_of(rds: &Rds, cluster: &str) -> Result<Option<String>, CallFailure> {
+    let Some(source) = rds.describe_cluster(cluster).await? else { return Ok(None) };
+    let member = members(rds, &source).await?.pop();
+    Ok(member.and_then(|member| member.placement.class))
 }
 
 async fn restore_cluster(

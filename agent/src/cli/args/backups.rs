@@ -93,6 +93,9 @@ pub struct VerifyArgs {
     /// How well.
     #[arg(long, value_name = "LEVEL", default_value = "L0")]
     pub level: Level,
+    /// The copy in this region, at L0.
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
 }
 
 /// `groundcrew backups restore`.
@@ -100,7 +103,14 @@ pub struct VerifyArgs {
 #[command(after_help = "\
 Nothing is ever restored over a database that is there. A snapshot becomes a new instance or
 cluster of the name TARGET; a dump goes to the empty database of a URL such as
-postgres://USER@HOST:5432/DATABASE, with the password of [backup.connection] or PGPASSWORD.")]
+postgres://USER@HOST:5432/DATABASE, with the password of [backup.connection] or PGPASSWORD.
+
+A snapshot is restored where and as what its database runs. A copy is restored in its region, where
+nothing says that: --subnet-group and --security-group have to.
+
+Example:
+  groundcrew backups restore gc-shop-nightly-shop-production-20261121 --region eu-west-1 \\
+    --to shop-production --subnet-group shop --security-group sg-0123456789abcdef0")]
 pub struct RestoreArgs {
     /// Which.
     #[command(flatten)]
@@ -108,6 +118,18 @@ pub struct RestoreArgs {
     /// Where to: a new name, or the URL of an empty database.
     #[arg(long, value_name = "TARGET")]
     pub to: String,
+    /// Restore the copy in this region, there.
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// The DB subnet group of what is restored.
+    #[arg(long, value_name = "NAME", requires = "security_groups")]
+    pub subnet_group: Option<String>,
+    /// A VPC security group of what is restored; may be given several times.
+    #[arg(long = "security-group", value_name = "ID", requires = "subnet_group")]
+    pub security_groups: Vec<String>,
+    /// The class of what is restored, such as db.m7g.large; Aurora needs it in another region.
+    #[arg(long, value_name = "CLASS", requires = "subnet_group")]
+    pub class: Option<String>,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
@@ -128,6 +150,9 @@ pub struct RetentionArgs {
     /// Delete also more than max_delete_per_pass, and more than half.
     #[arg(long, requires = "apply")]
     pub allow_mass_delete: bool,
+    /// Delete although neither the agent nor the bucket says whether the job fails.
+    #[arg(long, requires = "apply")]
+    pub even_if_unknown: bool,
 }
 
 /// `groundcrew backups pin`.

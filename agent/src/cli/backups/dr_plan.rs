@@ -92,10 +92,11 @@ async fn of_job(config: &HostConfig, job: &AtHand) -> JobPlan {
 
 async fn in_region(job: &AtHand, place: Place) -> Elsewhere {
     let region = place.to_string();
-    match job.list(&place).await {
+    // By their names: whoever needs this may have lost the region that says what the database is.
+    match job.list_named(&place).await {
         Ok(found) => match newest(job.job(), &found) {
             Some(found) => {
-                let commands = restore_commands(job.job(), &region, found);
+                let commands = vec![restore_command(job.job(), &region, found)];
                 here(region, Some(&found.backup), None, commands)
             }
             None => here(region, None, Some("there is no copy that can be restored"), Vec::new()),
@@ -150,34 +151,53 @@ fn newest<'a>(job: &JobSettings, found: &'a [Found]) -> Option<&'a Found> {
 
 /// What restores a copy where it is. The identifiers are of RDS and of the host's file, and both
 /// know only letters, digits and hyphens.
-fn restore_commands(job: &JobSettings, region: &str, found: &Found) -> Vec<String> {
-    let (id, name) = (&found.backup.id, &job.database);
-    let network = "--db-subnet-group-name SUBNET_GROUP --vpc-security-group-ids SECURITY_GROUP";
-    match &found.target {
-        Target::Instance => vec![
-            format!(
-                "aws rds restore-db-instance-from-db-snapshot --region {region} \
-                 --db-snapshot-identifier {id} --db-instance-identifier {name} {network}"
-            ),
-            format!(
-                "aws rds wait db-instance-available --region {region} \
-                 --db-instance-identifier {name}"
-            ),
-        ],
-        Target::Cluster(_) => vec![
-            format!(
-                "aws rds restore-db-cluster-from-snapshot --region {region} \
-                 --snapshot-identifier {id} --db-cluster-identifier {name} \
-                 --engine ENGINE {network}"
-            ),
-            format!(
-                "aws rds create-db-instance --region {region} --db-cluster-identifier {name} \
-                 --db-instance-identifier {name}-1 --db-instance-class CLASS --engine ENGINE"
-            ),
-            format!(
-                "aws rds wait db-instance-available --region {region} \
-                 --db-instance-identifier {name}-1"
-            ),
-        ],
+fn restore_command(job: &JobSettings, region: &str, found: &Found) -> String {
+    let (name, id, to) = (&job.name, &found.backup.id, &job.database);
+    let class = match &found.target {
+        Target::Instance => "",
+        // Its instances are made one by one.
+        Target::Cluster(_) => " --class CLASS",
+    };
+    format!(
+        "groundcrew backups restore {name}/{id} --region {region} --to {to} \
+         --subnet-group SUBNET_GROUP --security-group SECURITY_GROUP{class}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_names_the_region_and_what_nobody_there_knows() {
+        let marks = None;
+        let backup = Backup {
+            id: "gc-nightly-shop-20261121".into(),
+            arn: String::new(),
+            state: BackupState::Available,
+            marks,
+            resource: String::new(),
+            created_s: None,
+            bytes: None,
+        };
+        let found = Found { backup, target: Target::Cluster("shop".into()) };
+        let job = crate::config::host::parse("t", TOML).unwrap().backups.remove(0).job;
+        assert_eq!(
+            restore_command(&job, "eu-west-1", &found),
+            "groundcrew backups restore nightly/gc-nightly-shop-20261121 --region eu-west-1 \
+             --to shop --subnet-group SUBNET_GROUP --security-group SECURITY_GROUP --class CLASS"
+        );
     }
+
+    const TOML: &str = r#"
+environment = "production"
+source = "s3://acme-releases/shop"
+backup_store = "s3://acme-backups/shop"
+
+[[backup]]
+name = "nightly"
+kind = "rds-snapshot"
+database = "shop"
+schedule = "20 0 * * *"
+"#;
 }

@@ -14,6 +14,7 @@ use groundcrew_core::backups::proof::{Inspection, Level};
 use groundcrew_core::backups::record::{Place, Record, RecordKey};
 use groundcrew_core::backups::settings::BackupSettings;
 use groundcrew_core::backups::slot::Slot;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::backups::dump::Dumps;
@@ -37,6 +38,8 @@ pub(super) struct AtHand {
     pub(super) settings: Arc<BackupSettings>,
     pub(super) maker: Maker,
     objects: Arc<Objects>,
+    /// How RDS keeps the database, once somebody has asked; `None`: nobody says.
+    target: OnceCell<Option<Target>>,
 }
 
 /// A backup and how RDS keeps it.
@@ -66,7 +69,7 @@ pub(super) fn of(config: &HostConfig, name: Option<&str>) -> anyhow::Result<Vec<
                     Maker::Dumps(Dumps::connect(Arc::clone(&settings), Arc::clone(&objects)))
                 }
             };
-            AtHand { settings, maker, objects }
+            AtHand { settings, maker, objects, target: OnceCell::new() }
         })
         .collect();
     if let (Some(name), true) = (name, jobs.is_empty()) {
@@ -76,30 +79,8 @@ pub(super) fn of(config: &HostConfig, name: Option<&str>) -> anyhow::Result<Vec<
     Ok(jobs)
 }
 
-/// The backup that a person calls `id`: its identifier, or JOB/ID.
-pub(super) async fn find(config: &HostConfig, id: &str) -> anyhow::Result<(AtHand, Found)> {
-    let (job, id) = id.split_once('/').map_or((None, id), |(job, id)| (Some(job), id));
-    let mut found = Vec::new();
-    let mut failed = None;
-    for job in of(config, job)? {
-        match job.list(&Place::Home).await {
-            Ok(all) => {
-                let one = all.into_iter().find(|one| one.backup.id == id);
-                found.extend(one.map(|one| (job, one)));
-            }
-            Err(error) => failed = Some((job.name().to_owned(), error)),
-        }
-    }
-    match (found.pop(), found.pop(), failed) {
-        (Some(one), None, _) => Ok(one),
-        (Some((job, _)), Some((other, _)), _) => {
-            let (job, other) = (job.name(), other.name());
-            bail!("both {job} and {other} have a backup {id}: write {job}/{id} or {other}/{id}")
-        }
-        (None, _, Some((job, error))) => Err(cause(error)
-            .context(format!("the backups of {job} cannot be listed, and no other job has {id}"))),
-        (None, _, None) => bail!("there is no backup {id}; `groundcrew backups list` shows all"),
-    }
+fn of_dumps(all: Vec<Backup>) -> Vec<Found> {
+    all.into_iter().map(|backup| Found { backup, target: Target::Instance }).collect()
 }
 
 /// A call's failure as an error with its cause.
@@ -132,28 +113,37 @@ impl AtHand {
         let mut all = Vec::new();
         match &self.maker {
             Maker::Dumps(dumps) => {
-                let target = Target::Instance;
-                let found = |backup| Found { backup, target: target.clone() };
-                all.extend(dumps.list().await?.into_iter().map(found));
+                all.extend(of_dumps(dumps.list().await?));
             }
-            Maker::Snapshots(snapshots) => {
-                for target in self.targets(snapshots).await {
+            Maker::Snapshots(snapshots) => match self.target(snapshots).await {
+                Some(target) => {
                     let found = |backup| Found { backup, target: target.clone() };
-                    all.extend(snapshots.list(place, &target).await?.into_iter().map(found));
+                    all.extend(snapshots.list(place, target).await?.into_iter().map(found));
                 }
-            }
+                None => all.extend(self.list_named(place).await?),
+            },
         }
         Ok(all)
     }
 
-    /// How RDS keeps the database. When it is gone, or its region is, nobody knows: then both.
-    async fn targets(&self, snapshots: &Snapshots) -> Vec<Target> {
-        match snapshots.database().await {
-            Ok(Some(database)) => vec![database.target],
-            Ok(None) | Err(_) => {
-                vec![Target::Instance, Target::Cluster(self.job().database.clone())]
+    /// The same by the names that the job gives, without a word from the database's region.
+    pub(super) async fn list_named(&self, place: &Place) -> Result<Vec<Found>, CallError> {
+        match &self.maker {
+            Maker::Dumps(dumps) => Ok(of_dumps(dumps.list().await?)),
+            Maker::Snapshots(snapshots) => {
+                let all = snapshots.list_named(place).await?;
+                Ok(all.into_iter().map(|(backup, target)| Found { backup, target }).collect())
             }
         }
+    }
+
+    /// How RDS keeps the database. When it is gone, or its region is, nobody knows.
+    async fn target(&self, snapshots: &Snapshots) -> Option<&Target> {
+        let asking = async {
+            let database = snapshots.database().await.ok().flatten();
+            database.map(|database| database.target)
+        };
+        self.target.get_or_init(|| asking).await.as_ref()
     }
 
     pub(super) async fn delete(&self, place: &Place, found: &Found) -> Result<(), CallError> {
@@ -164,20 +154,38 @@ impl AtHand {
         }
     }
 
-    pub(super) async fn mark(&self, found: &Found, tags: &[Tag]) -> Result<(), CallError> {
+    pub(super) async fn mark(
+        &self,
+        place: &Place,
+        found: &Found,
+        tags: &[Tag],
+    ) -> Result<(), CallError> {
         let id = &found.backup.id;
         match &self.maker {
-            Maker::Snapshots(snapshots) => snapshots.mark(id, &found.target, tags).await,
+            Maker::Snapshots(snapshots) => {
+                snapshots.at(place).await?.mark(id, &found.target, tags).await
+            }
             Maker::Dumps(dumps) => dumps.mark(id, tags).await,
         }
     }
 
-    pub(super) async fn inspect(&self, found: &Found) -> Result<Box<Inspection>, CallError> {
+    pub(super) async fn inspect(
+        &self,
+        place: &Place,
+        found: &Found,
+    ) -> Result<Box<Inspection>, CallError> {
         let id = &found.backup.id;
         match &self.maker {
-            Maker::Snapshots(snapshots) => snapshots.inspect(id, &found.target, &[]).await,
+            Maker::Snapshots(snapshots) => {
+                snapshots.at(place).await?.inspect(id, &found.target, &[]).await
+            }
             Maker::Dumps(dumps) => dumps.inspect(id).await,
         }
+    }
+
+    /// What the fleet remembers of something.
+    pub(super) async fn read(&self, key: &RecordKey) -> Result<Option<Box<Record>>, CallError> {
+        self.objects.read(&self.job().name, key).await
     }
 
     /// What is wrong with a dump at L1 or L2; `None`: backups of this kind are not proved so.
@@ -206,15 +214,15 @@ impl AtHand {
             .into_iter()
             .flat_map(|slot| levels().map(move |level| RecordKey::Proof(slot, level)))
             .collect();
-        let reads = futures_util::stream::iter(keys)
-            .map(|key| async move { self.objects.read(&self.job().name, &key).await });
+        let reads =
+            futures_util::stream::iter(keys).map(|key| async move { self.read(&key).await });
         let read: Vec<_> = reads.buffer_unordered(READS_AT_ONCE).collect().await;
         read.into_iter().filter_map(|record| record.ok().flatten().map(|record| *record)).collect()
     }
 
     /// The slot of a backup. What a person asked for is named with its time, also where the
     /// schedule has one slot a day.
-    fn slot(&self, backup: &Backup) -> Option<Slot> {
+    pub(super) fn slot(&self, backup: &Backup) -> Option<Slot> {
         let Marks { job, nominal, at_s, .. } = backup.marks.as_ref()?;
         let timed = Slot { nominal: *nominal, at_s: *at_s, daily: false };
         let daily = !backup.id.contains(&timed.to_string());

@@ -6,10 +6,11 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::bail;
-use groundcrew_core::backups::backup::BackupState;
+use groundcrew_core::backups::backup::{BackupState, InUse, TAG_IN_USE};
 use groundcrew_core::backups::call::Make;
 use groundcrew_core::backups::database::{Gate, gate};
 use groundcrew_core::backups::proof::EMPTY;
+use groundcrew_core::backups::record::Place;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -17,10 +18,11 @@ use super::super::args::RestoreArgs;
 use super::super::render::human::{clean, size};
 use super::super::terminal::Output;
 use super::super::{EXIT_FAILING, EXIT_OK, render};
+use super::find::find;
 use super::jobs::{self, AtHand, Found, Maker};
 use crate::backups::dump::Dumps;
 use crate::backups::dump::restore::Target as DumpTarget;
-use crate::backups::snapshots::Snapshots;
+use crate::backups::snapshots::{RestoreTo, Snapshots};
 use crate::clock;
 use crate::config::HostConfig;
 
@@ -60,11 +62,12 @@ pub(super) async fn run(
     json: bool,
     out: &mut Output,
 ) -> anyhow::Result<u8> {
-    let (job, found) = jobs::find(config, &args.backup.id).await?;
+    let region = args.region.as_deref();
+    let (job, place, found) = find(config, &args.backup.id, region).await?.one(region)?;
     if found.backup.state != BackupState::Available {
         bail!("{} cannot be restored: it is not available", found.backup.id);
     }
-    let plan = plan(&job, &found, args)?;
+    let plan = plan(&job, &place, &found, args)?;
     if !json {
         out.print(&render::backups::restore_plan(&plan, out.style()))?;
     }
@@ -74,8 +77,8 @@ pub(super) async fn run(
     }
     let endpoint = match &job.maker {
         Maker::Snapshots(snapshots) => {
-            let quiet = json;
-            restore_snapshot(snapshots, &found, &args.to, quiet, out).await?
+            let there = snapshots.at(&place).await.map_err(jobs::cause)?;
+            restore_snapshot(&there, &found, args, json, out).await?
         }
         Maker::Dumps(dumps) => {
             restore_dump(dumps, &found, &args.to, json, out).await?;
@@ -88,7 +91,12 @@ pub(super) async fn run(
     Ok(EXIT_OK)
 }
 
-fn plan(job: &AtHand, found: &Found, args: &RestoreArgs) -> anyhow::Result<RestorePlan> {
+fn plan(
+    job: &AtHand,
+    place: &Place,
+    found: &Found,
+    args: &RestoreArgs,
+) -> anyhow::Result<RestorePlan> {
     let id = &found.backup.id;
     let (to, steps) = match &job.maker {
         Maker::Snapshots(_) => {
@@ -98,13 +106,29 @@ fn plan(job: &AtHand, found: &Found, args: &RestoreArgs) -> anyhow::Result<Resto
                 bail!("{:?} is not a name for an instance or a cluster of RDS", args.to);
             }
             let name = args.to.to_ascii_lowercase();
+            let how = match (place, network(args)) {
+                (Place::Home, None) => format!("like {}", job.job().database),
+                (Place::Region(region), None) => bail!(
+                    "nothing in {region} says in which network {name} is to be, and RDS's default \
+                     is the default VPC: give --subnet-group and --security-group"
+                ),
+                (_, Some(to)) => {
+                    let groups = to.security_groups.join(", ");
+                    let subnets = to.subnet_group;
+                    format!("in {subnets} with {groups}; single-AZ, the rest is RDS's default")
+                }
+            };
             let steps = vec![
-                format!("refuse, if there is an instance or a cluster {name}"),
-                format!("ask RDS to restore {id} to {name}, like {}", job.job().database),
+                format!("refuse, if there is an instance or a cluster {name} ({place})"),
+                format!("mark {id} as in use, so that retention leaves it"),
+                format!("ask RDS to restore {id} to {name}, {how}"),
                 "wait until it is available; from then on it costs money".to_owned(),
                 "leave the application where it is: pointing it elsewhere is yours".to_owned(),
             ];
             (name, steps)
+        }
+        Maker::Dumps(_) if network(args).is_some() => {
+            bail!("a dump goes to a database that is there: it has a network")
         }
         Maker::Dumps(_) => {
             let target = DumpTarget::parse(&args.to)?;
@@ -120,6 +144,27 @@ fn plan(job: &AtHand, found: &Found, args: &RestoreArgs) -> anyhow::Result<Resto
     let slot = found.backup.marks.as_ref();
     let slot = slot.map(|marks| groundcrew_core::backups::backup::rfc3339(marks.at_s));
     Ok(RestorePlan { job: job.name().to_owned(), id: id.clone(), slot, to, steps })
+}
+
+/// Where a person wants it.
+fn network(args: &RestoreArgs) -> Option<RestoreTo> {
+    let subnet_group = args.subnet_group.clone()?;
+    let (security_groups, class) = (args.security_groups.clone(), args.class.clone());
+    Some(RestoreTo { subnet_group, security_groups, class })
+}
+
+/// Keeps retention from what is restored. In an emergency nobody is kept from restoring because
+/// they may not set tags.
+async fn protect(snapshots: &Snapshots, found: &Found, name: &str) {
+    let (id, now_s) = (&found.backup.id, clock::wall().0.div_euclid(1000));
+    let within_s = i64::try_from(FOLLOW_WITHIN.as_secs()).unwrap_or(i64::MAX);
+    let until_s = now_s.saturating_add(within_s);
+    let in_use = InUse { run: format!("restore to {name}"), until_s };
+    let tag = (TAG_IN_USE.to_owned(), in_use.value());
+    if let Err(error) = snapshots.mark(id, &found.target, &[tag]).await {
+        let error = jobs::cause(error);
+        eprintln!("groundcrew: retention may delete {id} meanwhile, it is not marked: {error}");
+    }
 }
 
 /// Asks the person at the terminal.
@@ -139,23 +184,37 @@ fn agreed(out: &Output) -> anyhow::Result<bool> {
 async fn restore_snapshot(
     snapshots: &Snapshots,
     found: &Found,
-    to: &str,
+    args: &RestoreArgs,
     quiet: bool,
     out: &mut Output,
 ) -> anyhow::Result<Option<String>> {
-    let (id, name) = (&found.backup.id, to.to_ascii_lowercase());
-    let made = snapshots.restore_to(id, &found.target, &name).await.map_err(jobs::cause)?;
-    match made {
+    let (id, name) = (&found.backup.id, args.to.to_ascii_lowercase());
+    protect(snapshots, found, &name).await;
+    let to = network(args);
+    let made = snapshots.restore_to(id, &found.target, &name, to.as_ref()).await;
+    match made.map_err(jobs::cause)? {
         Make::Begun => {}
         Make::AlreadyExists => bail!("there is a database {name}, and nothing is restored over it"),
         Make::InvalidState => bail!("RDS cannot restore {id} in its state now"),
         Make::NoSource => bail!("RDS has no snapshot {id}"),
         Make::Quota(words) => bail!("RDS has no room: {}", clean(&words)),
     }
+    follow(snapshots, found, &name, args.class.as_deref(), quiet, out).await
+}
+
+/// Looks at what is being restored until it is available.
+async fn follow(
+    snapshots: &Snapshots,
+    found: &Found,
+    name: &str,
+    class: Option<&str>,
+    quiet: bool,
+    out: &mut Output,
+) -> anyhow::Result<Option<String>> {
     let by = clock::at().plus(FOLLOW_WITHIN);
     let (mut shown, mut failures) = (String::new(), 0);
     while clock::at() < by {
-        match snapshots.restored(&name, &found.target).await {
+        match snapshots.restored(name, &found.target).await {
             Ok(seen) => {
                 failures = 0;
                 let status = seen.as_ref().map_or("not shown yet", |seen| seen.status.as_str());
@@ -179,7 +238,8 @@ async fn restore_snapshot(
                     Gate::Page | Gate::Wait | Gate::Skip => {}
                 }
                 if status == EMPTY {
-                    snapshots.add_instance(&name, &found.target).await.map_err(jobs::cause)?;
+                    let added = snapshots.add_instance(name, &found.target, class).await;
+                    added.map_err(jobs::cause)?;
                 }
             }
             Err(error) if error.needs_person() || failures >= FAILURES_MAX => {

@@ -1,27 +1,21 @@
 //! `groundcrew backups retention`: the plan of the core, with a reason for each backup; and, when
 //! it is asked for, its deletions.
 
-use std::time::Duration;
-
 use groundcrew_core::backups::JobSettings;
 use groundcrew_core::backups::backup::Backup;
 use groundcrew_core::backups::limits::CLOSING_TIME;
 use groundcrew_core::backups::record::Place;
 use groundcrew_core::backups::retention::{self, Pass, Plan};
-use groundcrew_core::backups::status::JobStatus;
-use groundcrew_core::status::StatusDocument;
 use serde::Serialize;
 
 use super::super::args::RetentionArgs;
 use super::super::terminal::Output;
 use super::super::{EXIT_FAILING, EXIT_OK, render};
+use super::health::{self, Health};
 use super::jobs::{self, AtHand, Found};
 use crate::clock;
 use crate::config::HostConfig;
 use crate::control::client::ControlClient;
-
-/// How long an agent may take to say whether the job fails; without one, only what is there speaks.
-const STATUS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a pass comes to in one place.
 #[derive(Debug, Serialize)]
@@ -46,16 +40,21 @@ pub(super) async fn run(
     client: &ControlClient,
     out: &mut Output,
 ) -> anyhow::Result<u8> {
-    let failing = failing(client).await;
+    let agent = health::of_agent(client).await;
     let mut all = Vec::new();
     for job in jobs::of(config, args.job.job.as_deref())? {
-        let fails = failing.iter().find(|(name, _)| name == job.name());
-        let fails = fails.map(|(_, reason)| reason.as_str());
+        let mut known = None;
         for place in job.places() {
             let found = job.list(&place).await.map_err(|error| {
                 jobs::cause(error).context(format!("{}, {place}: cannot be listed", job.name()))
             })?;
-            let mut planned = planned(&job, &place, &found, fails, args.allow_mass_delete);
+            // Home comes first, and what it has is what the job is judged by.
+            let health = match known {
+                Some(health) => health,
+                None => health::of(&job, &agent, &found).await,
+            };
+            let mut planned = planned(&job, &place, &found, &health, args);
+            known = Some(health);
             if args.apply {
                 apply(&job, &place, &found, &mut planned).await;
             }
@@ -105,13 +104,33 @@ fn planned(
     job: &AtHand,
     place: &Place,
     found: &[Found],
-    failing: Option<&str>,
-    allow_mass_delete: bool,
+    health: &Health,
+    args: &RetentionArgs,
 ) -> Planned {
     let backups: Vec<_> = found.iter().map(|one| one.backup.clone()).collect();
-    let plan = plan(job.job(), place, &backups, failing, allow_mass_delete);
+    let failing = match health {
+        Health::Failing(reason) => Some(reason.as_str()),
+        Health::Fine | Health::Unknown(_) => None,
+    };
+    let plan = plan(job.job(), place, &backups, failing, args.allow_mass_delete);
+    let plan = if args.even_if_unknown { plan } else { guarded(plan, health) };
     let (name, place) = (job.name().to_owned(), place.clone());
     Planned { job: name, place, plan, deleted: Vec::new(), failed: Vec::new() }
+}
+
+/// Of a job about which nothing is known, nothing is deleted: it may fail, and what there is may be
+/// all that there will be.
+fn guarded(plan: Plan, health: &Health) -> Plan {
+    match health {
+        Health::Unknown(why) if !plan.delete.is_empty() => {
+            let refused = format!(
+                "nobody can say whether the job fails ({why}); with --even-if-unknown it is \
+                 deleted all the same"
+            );
+            Plan { delete: Vec::new(), refused: Some(refused), ..plan }
+        }
+        Health::Unknown(_) | Health::Fine | Health::Failing(_) => plan,
+    }
 }
 
 /// One that cannot be deleted does not keep the others.
@@ -125,12 +144,19 @@ async fn apply(job: &AtHand, place: &Place, found: &[Found], planned: &mut Plann
     }
 }
 
-/// The jobs that fail by what the agent knows, with their reasons.
-async fn failing(client: &ControlClient) -> Vec<(String, String)> {
-    let asked = client.get::<StatusDocument>("/v1/status");
-    let Ok(Ok(status)) = tokio::time::timeout(STATUS_WITHIN, asked).await else {
-        return Vec::new();
-    };
-    let failing = status.backups.into_iter().filter(JobStatus::is_failing);
-    failing.map(|job| (job.name, job.reason.unwrap_or_else(|| "no good backup".into()))).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_deleted_of_a_job_that_nobody_knows_about() {
+        let some = || Plan { delete: vec!["gc-a".to_owned()], ..Plan::default() };
+        let unknown = Health::Unknown("the bucket does not answer".to_owned());
+        let refused = guarded(some(), &unknown);
+        assert!(refused.delete.is_empty());
+        let why = refused.refused.unwrap();
+        assert!(why.contains("the bucket does not answer") && why.contains("--even-if-unknown"));
+        assert_eq!(guarded(some(), &Health::Fine), some());
+        assert_eq!(guarded(Plan::default(), &unknown), Plan::default(), "nothing was to go");
+    }
 }

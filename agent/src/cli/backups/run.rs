@@ -1,7 +1,10 @@
 //! `groundcrew backups run`: asks the agent for a backup now, and follows it.
 
-use groundcrew_core::backups::status::{JobState, JobStatus};
-use groundcrew_core::status::{EventStatus, StatusDocument, Topic};
+use std::time::Duration;
+
+use groundcrew_core::backups::record::Outcome;
+use groundcrew_core::backups::status::JobState;
+use groundcrew_core::status::{EventStatus, StatusDocument};
 use groundcrew_core::time::Wall;
 use serde::Serialize;
 
@@ -9,13 +12,17 @@ use super::super::args::RunArgs;
 use super::super::render::human::clean;
 use super::super::terminal::Output;
 use super::super::{EXIT_FAILING, EXIT_OK};
-use crate::clock;
-use crate::control::client::{ClientError, ControlClient};
+use crate::control::client::ControlClient;
+use crate::control::{BackupRun, OrderedBackup};
+
+/// Pause between two questions about the slot.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is printed as JSON at the end.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     job: &'a str,
+    slot: &'a str,
     done: bool,
     id: Option<&'a str>,
     reason: Option<&'a str>,
@@ -25,6 +32,7 @@ struct Document<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Done(String),
+    Skipped(String),
     Failed(String),
 }
 
@@ -36,12 +44,11 @@ pub(super) async fn run(
 ) -> anyhow::Result<u8> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("name", &args.job);
-    // The slot of what a person asks for is the minute in which the agent hears of it.
-    let since = Wall(clock::wall().0.div_euclid(60_000) * 60_000);
-    let message = client.order(&format!("/v1/backups/run?{}", query.finish())).await?;
+    let order = format!("/v1/backups/run?{}", query.finish());
+    let OrderedBackup { message, slot } = client.post(&order).await?;
     if args.no_wait {
         let text = if json {
-            format!("{:#}\n", serde_json::json!({ "job": args.job }))
+            format!("{:#}\n", serde_json::json!({ "job": args.job, "slot": slot }))
         } else {
             format!("{message}\n")
         };
@@ -51,17 +58,18 @@ pub(super) async fn run(
     if !json {
         out.print(&format!("{message}\n"))?;
     }
-    let end = follow(args, since, json, client, out).await?;
+    let end = follow(args, &slot, json, client, out).await?;
     let (done, id, reason) = match &end {
         End::Done(id) => (true, Some(id.as_str()), None),
-        End::Failed(reason) => (false, None, Some(reason.as_str())),
+        End::Skipped(reason) | End::Failed(reason) => (false, None, Some(reason.as_str())),
     };
     if json {
-        let document = Document { job: &args.job, done, id, reason };
+        let document = Document { job: &args.job, slot: &slot, done, id, reason };
         out.print(&format!("{:#}\n", serde_json::to_value(document)?))?;
     } else {
         let words = match &end {
             End::Done(id) => format!("{}: {} is there\n", args.job, clean(id)),
+            End::Skipped(reason) => format!("{}: skipped: {}\n", args.job, clean(reason)),
             End::Failed(reason) => format!("{}: failed: {}\n", args.job, clean(reason)),
         };
         out.print(&words)?;
@@ -69,85 +77,101 @@ pub(super) async fn run(
     Ok(if done { EXIT_OK } else { EXIT_FAILING })
 }
 
-/// Shows what happens to the job until its backup is there, or cannot be.
+/// Shows what happens to the job until the slot that was ordered has its record. What becomes of
+/// other slots is shown, and ends nothing.
 async fn follow(
     args: &RunArgs,
-    since: Wall,
+    slot: &str,
     json: bool,
     client: &ControlClient,
     out: &mut Output,
 ) -> anyhow::Result<End> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("name", &args.job).append_pair("slot", slot);
+    let question = format!("/v1/backups/run?{}", query.finish());
     let mut stream = client.stream("/v1/status?watch=1").await?;
-    let mut shown: Option<String> = None;
-    let mut told = since;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut shown = Shown::default();
     loop {
-        let document: StatusDocument = stream.next_of_endless().await?;
-        let Some(job) = document.backups.iter().find(|job| job.name == args.job) else {
-            return Err(ClientError::Gone { socket: client.socket().to_owned() }.into());
-        };
-        let news: Vec<_> = document
-            .events
-            .iter()
-            .rev()
-            .filter(|event| {
-                event.at > told && event.subject.backup.as_deref() == Some(args.job.as_str())
-            })
-            .collect();
-        told = news.last().map_or(told, |event| event.at);
-        if !json {
-            for event in &news {
-                out.print(&format!("  {}\n", clean(&event.text)))?;
+        tokio::select! {
+            document = stream.next_of_endless::<StatusDocument>() => {
+                if !json {
+                    shown.print(&document?, &args.job, out)?;
+                }
             }
-            let standing = job.reason.clone().filter(|_| job.state == JobState::Running);
-            if standing.is_some() && standing != shown {
-                out.print(&format!("  {}\n", clean(standing.as_deref().unwrap_or_default())))?;
-                shown = standing;
+            _ = looks.tick() => {
+                let BackupRun { outcome } = client.get(&question).await?;
+                if let Some(end) = outcome.as_ref().and_then(ended) {
+                    return Ok(end);
+                }
             }
-        }
-        if let Some(end) = ended(job, &news, since) {
-            return Ok(end);
         }
     }
 }
 
-fn ended(job: &JobStatus, news: &[&EventStatus], since: Wall) -> Option<End> {
-    if let Some(good) = job.last_good.as_ref().filter(|good| good.slot >= since) {
-        return Some(End::Done(good.id.clone()));
+/// What was printed already.
+#[derive(Default)]
+struct Shown {
+    standing: Option<String>,
+    told: Option<Wall>,
+}
+
+impl Shown {
+    /// Prints what is new of the job. What was there when it was ordered is not.
+    fn print(
+        &mut self,
+        document: &StatusDocument,
+        job: &str,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
+        let told = *self.told.get_or_insert(document.now);
+        let of_job =
+            |event: &&EventStatus| event.at > told && event.subject.backup.as_deref() == Some(job);
+        for event in document.events.iter().rev().filter(of_job) {
+            out.print(&format!("  {}\n", clean(&event.text)))?;
+            self.told = Some(event.at);
+        }
+        let job = document.backups.iter().find(|known| known.name == job);
+        let running = job.filter(|job| job.state == JobState::Running);
+        let standing = running.and_then(|job| job.reason.clone());
+        if standing.is_some() && standing != self.standing {
+            out.print(&format!("  {}\n", clean(standing.as_deref().unwrap_or_default())))?;
+            self.standing = standing;
+        }
+        Ok(())
     }
-    let failed = news.iter().find(|event| event.topic == Topic::BackupFailed)?;
-    Some(End::Failed(failed.text.clone()))
+}
+
+/// The end that the slot's record says; `None`: it is about something else.
+fn ended(outcome: &Outcome) -> Option<End> {
+    match outcome {
+        Outcome::Done { id, .. } => Some(End::Done(id.clone())),
+        Outcome::Skipped(skip) => Some(End::Skipped(skip.to_string())),
+        Outcome::Failed { reason } | Outcome::Abandoned { reason } => {
+            Some(End::Failed(reason.clone()))
+        }
+        Outcome::Planned { .. } | Outcome::Proved { .. } | Outcome::Refuted { .. } => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use groundcrew_core::backups::Kind;
-    use groundcrew_core::backups::status::GoodStatus;
-    use groundcrew_core::status::EventLevel;
+    use groundcrew_core::backups::database::Target;
+    use groundcrew_core::backups::record::Skip;
 
     use super::*;
 
     #[test]
-    fn only_a_backup_since_then_ends_it_or_a_failure() {
-        let good = |slot| GoodStatus { id: "gc-a".into(), slot, level: None, refuted: Vec::new() };
-        let job = |slot| JobStatus {
-            name: "shop".into(),
-            kind: Kind::RdsSnapshot,
-            database: "db".into(),
-            state: JobState::Running,
-            reason: None,
-            last_good: Some(good(slot)),
-            last_verified: None,
-            next: None,
-            late_ms: None,
-            copies: Vec::new(),
-            clock_ahead_ms: None,
-        };
-        let since = Wall(60_000);
-        assert_eq!(ended(&job(Wall(0)), &[], since), None);
-        assert_eq!(ended(&job(since), &[], since), Some(End::Done("gc-a".into())));
-        let event = EventStatus::new(Wall(61_000), EventLevel::Error, "no".into());
-        assert_eq!(ended(&job(Wall(0)), &[&event], since), None);
-        let failed = EventStatus { topic: Topic::BackupFailed, ..event };
-        assert_eq!(ended(&job(Wall(0)), &[&failed], since), Some(End::Failed("no".into())));
+    fn every_end_of_a_slot_is_one_here() {
+        let (id, target) = ("gc-a".to_owned(), Target::Instance);
+        let done = Outcome::Done { id, target, late: false, bytes: None };
+        assert_eq!(ended(&done), Some(End::Done("gc-a".into())));
+        let stopped = Outcome::Skipped(Skip::Stopped);
+        assert_eq!(ended(&stopped), Some(End::Skipped("the database is stopped".into())));
+        let failed = Outcome::Failed { reason: "no".into() };
+        assert_eq!(ended(&failed), Some(End::Failed("no".into())));
+        let late = Outcome::Abandoned { reason: "late".into() };
+        assert_eq!(ended(&late), Some(End::Failed("late".into())));
+        assert_eq!(ended(&Outcome::Proved { took_ms: 1 }), None);
     }
 }

@@ -3,6 +3,7 @@
 
 use anyhow::bail;
 use groundcrew_core::backups::proof::{Level, inspect};
+use groundcrew_core::backups::record::Place;
 use groundcrew_core::time::ms;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::args::VerifyArgs;
 use super::super::terminal::Output;
 use super::super::{EXIT_FAILING, EXIT_OK, render};
+use super::find::find;
 use super::jobs::{self, AtHand, Found};
 use crate::clock;
 use crate::config::HostConfig;
@@ -35,9 +37,10 @@ pub(super) async fn run(
     json: bool,
     out: &mut Output,
 ) -> anyhow::Result<u8> {
-    let (job, found) = jobs::find(config, &args.backup.id).await?;
+    let region = args.region.as_deref();
+    let (job, place, found) = find(config, &args.backup.id, region).await?.one(region)?;
     let began = clock::at();
-    let findings = Box::pin(findings(&job, &found, args.level)).await?;
+    let findings = Box::pin(findings(&job, &place, &found, args.level)).await?;
     let verified = Verified {
         job: job.name().to_owned(),
         id: found.backup.id.clone(),
@@ -54,10 +57,18 @@ pub(super) async fn run(
     Ok(if verified.findings.is_empty() { EXIT_OK } else { EXIT_FAILING })
 }
 
-async fn findings(job: &AtHand, found: &Found, level: Level) -> anyhow::Result<Vec<String>> {
+async fn findings(
+    job: &AtHand,
+    place: &Place,
+    found: &Found,
+    level: Level,
+) -> anyhow::Result<Vec<String>> {
     if level == Level::L0 {
-        let inspection = job.inspect(found).await.map_err(jobs::cause)?;
+        let inspection = job.inspect(place, found).await.map_err(jobs::cause)?;
         return Ok(inspect(&inspection, job.job().encrypted));
+    }
+    if *place != Place::Home {
+        bail!("a copy is proved at L0; {level} is proved of what is at home");
     }
     let stop = CancellationToken::new();
     // Whoever waits at a terminal may have had enough: a scratch server must not stay behind.

@@ -1,30 +1,38 @@
 //! The loop: events in, effects out. Calls run beside it, each with its time; an answer that does
 //! not come in time is not waited for, because the core asks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use groundcrew_core::backups::JobSettings;
-use groundcrew_core::backups::call::{Answer, Call, Effect, Event as JobEvent, Put, Ticket};
+use groundcrew_core::backups::call::{
+    Answer, Call, CallError, CallErrorKind, Effect, Event as JobEvent, Put, Ticket,
+};
+use groundcrew_core::backups::civil::DateTime;
 use groundcrew_core::backups::job::Job;
-use groundcrew_core::backups::limits::CALL_WITHIN;
+use groundcrew_core::backups::limits::{CALL_WITHIN, CLOCK_REFUSE, COMMIT_WITHIN};
 use groundcrew_core::backups::proof::Level;
 use groundcrew_core::backups::record::{Outcome, Record, RecordKey};
+use groundcrew_core::backups::slot::Slot;
 use groundcrew_core::backups::status::JobStatus;
 use groundcrew_core::event::Event;
-use groundcrew_core::time::{Moment, Wall};
-use tokio::sync::{Semaphore, mpsc, watch};
+use groundcrew_core::time::{Moment, Now, Wall};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::hands::Hands;
-use super::{END_WITHIN, Order, calls, of_life};
+use super::{END_WITHIN, Order, Ordered, calls, of_life};
 use crate::clock;
 
 /// How long a call may take, its wait for its turn included: shorter than the core waits, so that
 /// what is done on the strength of a look is done soon after it, or not at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(50);
+/// The same of completing an upload, for which S3 takes minutes.
+const COMMITTED_WITHIN: Duration = COMMIT_WITHIN.saturating_sub(Duration::from_secs(10));
+/// Slots of a job that people asked for and that are shown, the newest.
+const ORDERED_MAX: usize = 32;
 /// Calls under way at once, of all jobs.
 const CALLS_MAX: usize = 64;
 /// Dumps and proofs on this host at once: each takes a core and memory.
@@ -35,6 +43,7 @@ const LATE_WITHIN: Duration = Duration::from_secs(10);
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 const _: () = assert!(ANSWER_WITHIN.as_secs() < CALL_WITHIN.as_secs());
+const _: () = assert!(COMMITTED_WITHIN.as_secs() > ANSWER_WITHIN.as_secs());
 
 /// A job, and what carries out its calls.
 pub(super) struct Work<H> {
@@ -62,6 +71,8 @@ pub(super) struct Shown {
     pub(super) runs: BTreeMap<&'static str, u64>,
     /// Calls that are not answered.
     pub(super) open: usize,
+    /// What people asked this host for in this life of the job, and how it ended.
+    pub(super) ordered: Vec<(Slot, Option<Outcome>)>,
 }
 
 struct Driven<H> {
@@ -72,6 +83,8 @@ struct Driven<H> {
     /// What can be stopped.
     stops: BTreeMap<Ticket, CancellationToken>,
     open: usize,
+    /// What people asked for in this life.
+    ordered: VecDeque<Slot>,
 }
 
 /// A call that is over.
@@ -117,6 +130,7 @@ impl<H: Hands> Driver<H> {
             runs: BTreeMap::new(),
             stops: BTreeMap::new(),
             open: 0,
+            ordered: VecDeque::new(),
         };
         Self {
             jobs: work.into_iter().map(driven).collect(),
@@ -190,6 +204,7 @@ impl<H: Hands> Driver<H> {
             self.life += 1;
             for driven in &mut self.jobs {
                 driven.job = Job::new(of_life(&driven.settings, &self.instance));
+                driven.ordered.clear();
             }
             self.tick(false).await;
         }
@@ -222,13 +237,29 @@ impl<H: Hands> Driver<H> {
                 Err(format!("there is no backup {name}; there are {}", names.join(", ")))
             }
             Some(_) if away => Err("this host leaves: ask another one".to_owned()),
-            Some(at) => {
-                self.step(at, JobEvent::RunNow).await;
-                Ok(format!("{name}: a backup of now begins"))
-            }
+            Some(at) => self.begin_ordered(at).await,
         };
         // Whoever asked may have gone.
         drop(answer.send(said));
+    }
+
+    /// Begins a backup of now. Whoever asked is told its slot, and finds it on the board.
+    async fn begin_ordered(&mut self, at: usize) -> Result<Ordered, String> {
+        let now = clock::now();
+        let Some(driven) = self.jobs.get_mut(at) else { return Err("no such job".to_owned()) };
+        let ahead_ms = driven.job.describe().clock_ahead_ms.unwrap_or(0);
+        if Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK_REFUSE {
+            return Err("this host's clock is wrong, so it begins nothing".to_owned());
+        }
+        let slot = slot_of(&driven.settings, now);
+        driven.ordered.push_back(slot);
+        if driven.ordered.len() > ORDERED_MAX {
+            driven.ordered.pop_front();
+        }
+        let message = format!("{}: a backup of now begins", driven.settings.name);
+        self.step_at(at, now, JobEvent::RunNow).await;
+        self.show();
+        Ok(Ordered { message, slot: slot.to_string() })
     }
 
     async fn ended(&mut self, ended: Ended) {
@@ -251,8 +282,12 @@ impl<H: Hands> Driver<H> {
     }
 
     async fn step(&mut self, at: usize, event: JobEvent) {
+        self.step_at(at, clock::now(), event).await;
+    }
+
+    async fn step_at(&mut self, at: usize, now: Now, event: JobEvent) {
         let Some(driven) = self.jobs.get_mut(at) else { return };
-        for effect in driven.job.step(clock::now(), event) {
+        for effect in driven.job.step(now, event) {
             match effect {
                 Effect::Call { ticket, call } => self.call(at, ticket, call),
                 Effect::Stop(ticket) => self.stop(at, ticket),
@@ -273,6 +308,7 @@ impl<H: Hands> Driver<H> {
             Call::Dump { by, .. } | Call::Prove { by, .. } => Some(*by),
             _ => None,
         };
+        let within = answer_within(&call);
         let stop = if until.is_some() {
             let stop = CancellationToken::new();
             driven.stops.insert(ticket, stop.clone());
@@ -280,7 +316,15 @@ impl<H: Hands> Driver<H> {
         } else {
             self.quit.clone()
         };
-        let turns = Arc::clone(if until.is_some() { &self.long } else { &self.short });
+        let turn = match turn_of(&call, &self.long, &self.short) {
+            Ok(turn) => turn,
+            Err(busy) => {
+                let ended =
+                    Ended { job: at, life, ticket, answer: Some(busy), wrote: None, counted: true };
+                self.calls.spawn(std::future::ready(ended));
+                return;
+            }
+        };
         let written = match &call {
             Call::Write(record) => outcome_word(record),
             _ => None,
@@ -289,7 +333,7 @@ impl<H: Hands> Driver<H> {
         self.calls.spawn(async move {
             let carried = async {
                 let turn = tokio::select! {
-                    turn = turns.acquire_owned() => turn.ok()?,
+                    turn = turn => turn?,
                     () = stop.cancelled() => return None,
                 };
                 let answer = hands.call(ticket, call, stop.clone()).await;
@@ -298,7 +342,7 @@ impl<H: Hands> Driver<H> {
             };
             let answer = match until {
                 None => tokio::select! {
-                    answer = tokio::time::timeout(ANSWER_WITHIN, carried) => answer.ok().flatten(),
+                    answer = tokio::time::timeout(within, carried) => answer.ok().flatten(),
                     () = stop.cancelled() => None,
                 },
                 Some(by) => long(carried, by, &stop).await,
@@ -334,6 +378,46 @@ impl<H: Hands> Driver<H> {
     }
 }
 
+/// The turn of a call, once it comes. What takes a core and memory for hours does not wait for it:
+/// its lease would be held meanwhile, and hosts that have nothing to do could not take it.
+pub(super) fn turn_of(
+    call: &Call,
+    long: &Arc<Semaphore>,
+    short: &Arc<Semaphore>,
+) -> Result<impl Future<Output = Option<OwnedSemaphorePermit>> + use<>, Answer> {
+    let busy = || CallError {
+        kind: CallErrorKind::Throttled,
+        text: "this host is busy with another dump or proof".to_owned(),
+    };
+    let at_once = || Arc::clone(long).try_acquire_owned().ok();
+    let (now, turns) = match call {
+        Call::Dump { .. } => (Some(at_once().ok_or_else(|| Answer::Dumped(Err(busy())))?), None),
+        // At L3 the restored instance does the work.
+        Call::Prove { level, .. } if *level != Level::L3 => {
+            (Some(at_once().ok_or_else(|| Answer::Proved(Err(busy())))?), None)
+        }
+        _ => (None, Some(Arc::clone(short))),
+    };
+    Ok(async move {
+        match turns {
+            Some(turns) => turns.acquire_owned().await.ok(),
+            None => now,
+        }
+    })
+}
+
+/// How long the answer to a call may take that has no time of its own.
+pub(super) fn answer_within(call: &Call) -> Duration {
+    if matches!(call, Call::Commit { .. }) { COMMITTED_WITHIN } else { ANSWER_WITHIN }
+}
+
+/// The slot of a backup that a person asks for: the core makes the same of the same moment.
+fn slot_of(settings: &JobSettings, now: Now) -> Slot {
+    let at_s = now.wall.0.div_euclid(60_000) * 60;
+    let DateTime { date, minute } = settings.zone.local(at_s);
+    Slot { nominal: DateTime { date, minute }, at_s, daily: false }
+}
+
 /// A call that has a time of its own: told to stop when that is up, and soon after that dropped.
 async fn long<T>(
     call: impl Future<Output = Option<T>>,
@@ -356,6 +440,13 @@ fn outcome_word(record: &Record) -> Option<&'static str> {
         (RecordKey::Run(_), Outcome::Abandoned { .. }) => Some("abandoned"),
         _ => None,
     }
+}
+
+/// How a slot ended, if it has.
+fn ended(job: &Job, slot: Slot) -> Option<Outcome> {
+    let mut records = job.records();
+    let record = records.find(|record| record.key == RecordKey::Run(slot));
+    record.map(|record| record.outcome.clone())
 }
 
 fn shown<H>(driven: &Driven<H>) -> Shown {
@@ -384,5 +475,6 @@ fn shown<H>(driven: &Driven<H>) -> Shown {
         bytes,
         runs: driven.runs.clone(),
         open: driven.open,
+        ordered: driven.ordered.iter().map(|slot| (*slot, ended(&driven.job, *slot))).collect(),
     }
 }

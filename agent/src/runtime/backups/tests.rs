@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use groundcrew_core::backups::backup::{Backup, BackupState, Marks};
+use groundcrew_core::backups::backup::{Backup, BackupState, Marks, Tag};
 use groundcrew_core::backups::call::{Answer, Call, CallError, CallErrorKind, Make, Put, Ticket};
 use groundcrew_core::backups::database::{Database, Target};
 use groundcrew_core::backups::lease::{LeaseAction, LeaseAnswer};
-use groundcrew_core::backups::proof::DumpRules;
+use groundcrew_core::backups::proof::{DumpRules, Level};
 use groundcrew_core::backups::record::{Outcome, Place, Record};
 use groundcrew_core::backups::retention::Policy;
+use groundcrew_core::backups::slot::Slot;
 use groundcrew_core::backups::status::JobState;
 use groundcrew_core::backups::zone::Zone;
 use groundcrew_core::backups::{CopySettings, Kind, limits};
@@ -16,6 +17,9 @@ use groundcrew_core::metrics::Value;
 use groundcrew_core::status::Topic;
 use groundcrew_core::time::Wall;
 
+use tokio::sync::Semaphore;
+
+use super::driver::{answer_within, turn_of};
 use super::*;
 use crate::clock;
 
@@ -83,11 +87,7 @@ impl FakeHands {
             }
             Call::List { .. } => Answer::Listed(Ok(memory.snapshots.clone())),
             Call::Snapshot { id, tags, .. } => {
-                let marks = Marks::of(&tags);
-                let state = BackupState::Available;
-                let (resource, arn) = ("db-A".to_owned(), format!("arn:{id}"));
-                let (created_s, bytes) = (None, None);
-                memory.snapshots.push(Backup { id, arn, state, marks, resource, created_s, bytes });
+                memory.snapshots.push(available(id, &tags));
                 // As if its answer had been lost and somebody else had asked.
                 Answer::Made(Ok(Make::AlreadyExists))
             }
@@ -100,6 +100,18 @@ impl FakeHands {
             },
             other => panic!("{other:?}"),
         }
+    }
+}
+
+fn available(id: String, tags: &[Tag]) -> Backup {
+    Backup {
+        arn: format!("arn:{id}"),
+        id,
+        state: BackupState::Available,
+        marks: Marks::of(tags),
+        resource: "db-A".to_owned(),
+        created_s: None,
+        bytes: None,
     }
 }
 
@@ -185,7 +197,7 @@ impl Host {
         told
     }
 
-    async fn order(&self, name: &str) -> Result<String, String> {
+    async fn order(&self, name: &str) -> Result<Ordered, String> {
         let (answer, answered) = oneshot::channel();
         self.backups.run_now(name.to_owned(), answer);
         answered.await.unwrap()
@@ -236,8 +248,14 @@ async fn a_person_gets_a_backup_of_now_and_a_wrong_name_is_told_the_right_ones()
     host.until("the slot's own", |host| host.state() == Some(JobState::Ok)).await;
     let refused = host.order("shop-nightly").await.unwrap_err();
     assert_eq!(refused, "there is no backup shop-nightly; there are shop");
-    assert_eq!(host.order("shop").await.unwrap(), "shop: a backup of now begins");
-    host.until("another", |host| host.hands.memory().snapshots.len() == 2).await;
+    let Ordered { message, slot } = host.order("shop").await.unwrap();
+    assert_eq!(message, "shop: a backup of now begins");
+    let ended = |host: &Host| host.backups.run_of("shop", &slot).unwrap().outcome;
+    host.until("it ended", |host| ended(host).is_some()).await;
+    assert_eq!(host.hands.memory().snapshots.len(), 2);
+    assert!(matches!(ended(&host), Some(Outcome::Done { .. })), "{:?}", ended(&host));
+    let unknown = host.backups.run_of("shop", "20200101t0000").unwrap_err();
+    assert!(unknown.contains("started anew"), "{unknown}");
     host.backups.shutdown().await;
 }
 
@@ -251,6 +269,8 @@ async fn by_a_wrong_clock_nothing_is_begun_and_people_are_told() {
     host.until("it fails", |host| host.state() == Some(JobState::Failing)).await;
     let asked = host.hands.memory().asked.clone();
     assert!(!asked.contains(&"Snapshot".to_owned()), "{asked:?}");
+    let refused = host.order("shop").await.unwrap_err();
+    assert_eq!(refused, "this host's clock is wrong, so it begins nothing");
     host.backups.shutdown().await;
 }
 
@@ -283,6 +303,36 @@ async fn an_agent_that_goes_stops_a_dump_and_does_not_wait_for_requests() {
     host.until("it is shown", |host| host.state().is_some()).await;
     let ended = tokio::time::timeout(END_WITHIN, host.backups.shutdown()).await;
     assert!(ended.is_ok(), "a request that is never answered is not waited for");
+}
+
+#[tokio::test]
+async fn what_takes_long_is_refused_at_once_while_something_else_runs() {
+    let (long, short) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+    let by = clock::at().plus(Duration::from_hours(1));
+    let slot = Slot { nominal: "2026-11-21T00:20".parse().unwrap(), at_s: 0, daily: true };
+    let dump = Call::Dump { slot, epoch: 1, by };
+    let prove = |level| Call::Prove { level, id: "a".into(), by };
+    let turn = |call: &Call| turn_of(call, &long, &short);
+    let first = turn(&dump).ok().expect("nothing runs").await;
+    let kind = |answer| match answer {
+        Answer::Dumped(Err(error)) | Answer::Proved(Err(error)) => error.kind,
+        other => panic!("{other:?}"),
+    };
+    // Throttled: nothing was done, and another host may.
+    assert_eq!(turn(&dump).err().map(kind), Some(CallErrorKind::Throttled));
+    assert_eq!(turn(&prove(Level::L2)).err().map(kind), Some(CallErrorKind::Throttled));
+    assert!(turn(&prove(Level::L3)).is_ok() && turn(&Call::Database).is_ok());
+    drop(first);
+    assert!(turn(&prove(Level::L1)).is_ok());
+}
+
+#[test]
+fn completing_an_upload_has_minutes_and_less_than_the_core_waits() {
+    let slot = Slot { nominal: "2026-11-21T00:20".parse().unwrap(), at_s: 0, daily: true };
+    let commit = Call::Commit { slot, dump: Ticket(1), tags: Vec::new() };
+    assert!(answer_within(&commit) >= Duration::from_mins(10));
+    assert!(answer_within(&commit) < limits::COMMIT_WITHIN);
+    assert!(answer_within(&Call::Database) < limits::CALL_WITHIN);
 }
 
 #[test]

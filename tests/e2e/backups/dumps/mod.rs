@@ -6,6 +6,7 @@ mod faults;
 mod keeping;
 mod mysql;
 mod servers;
+mod takeover;
 mod whole;
 
 use std::fs;
