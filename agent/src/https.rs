@@ -94,6 +94,12 @@ impl Address {
         }
     }
 
+    /// All of it, for what has to be signed. It may be a secret: see [`Address`].
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.0.to_string()
+    }
+
     /// Who is there.
     #[must_use]
     pub fn host(&self) -> &str {

@@ -17,6 +17,7 @@ mod channel;
 mod cloudwatch;
 mod cutover;
 mod demo;
+mod fleet;
 mod harness;
 mod lifecycle;
 mod logs;

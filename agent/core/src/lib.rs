@@ -10,6 +10,7 @@ pub mod controller;
 pub mod doctor;
 pub mod effect;
 pub mod event;
+pub mod fleet;
 pub mod ledger;
 pub mod lifecycle;
 pub mod limits;

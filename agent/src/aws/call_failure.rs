@@ -1,6 +1,6 @@
-//! What it means that a call for backups has failed: nothing was done, it may have been done, it is
-//! not allowed, or the same again will fail again. It never decides what follows from that: the
-//! core of backups does.
+//! What it means that a call for backups or for `groundcrew fleet` has failed: nothing was done, it
+//! may have been done, it is not allowed, or the same again will fail again. It never decides what
+//! follows from that: the caller does.
 
 use std::error::Error;
 
@@ -89,7 +89,7 @@ where
 }
 
 /// An answer of AWS that is an error.
-fn answered(action: &str, status: u16, code: &str, message: &str) -> CallFailure {
+pub(super) fn answered(action: &str, status: u16, code: &str, message: &str) -> CallFailure {
     let code = plain(code);
     let message = clean(message);
     let kind = kind_of(status, code);
@@ -150,7 +150,7 @@ fn kind_of(status: u16, code: &str) -> CallErrorKind {
 }
 
 /// One line of what people are shown: whoever answered chose the words.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(REASON_MAX).map(visible).collect()
 }

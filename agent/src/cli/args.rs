@@ -5,8 +5,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use groundcrew_core::types::{Environment, ProcessId, TierName, Version};
 
 mod backups;
+mod fleet;
 
 pub use backups::*;
+pub use fleet::*;
 
 use super::since::Since;
 use crate::config::SourceUrl;
@@ -88,6 +90,8 @@ Example:
     Notify(NotifyCommand),
     /// Backups: what there is, how good it is, and how it comes back.
     Backups(BackupsArgs),
+    /// The whole Auto Scaling group: how it is, a new image for all, more or fewer instances.
+    Fleet(FleetArgs),
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),

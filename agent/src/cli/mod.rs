@@ -11,6 +11,7 @@ mod doctor;
 mod drain;
 mod drill;
 mod fetch;
+mod fleet;
 mod logs;
 mod metrics;
 mod notify;
@@ -87,6 +88,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Metrics(args) => metrics::run(&args, &mut out),
         Command::Notify(command) => block_on(notify::run(&command, &client, &mut out)),
         Command::Backups(args) => block_on(Box::pin(backups::run(&args, &client, &mut out))),
+        Command::Fleet(args) => block_on(Box::pin(fleet::run(&args, &mut out))),
         Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
         Command::Drain(args) => block_on(drain::drain(&args, &client, &mut out)),
         Command::Drill(args) => block_on(drill::run(&args, &client, &mut out)),

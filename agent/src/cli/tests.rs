@@ -43,6 +43,15 @@ fn every_form_of_the_interface_is_taken() {
         "logs audit --socket /tmp/a.sock",
         "--socket /tmp/a.sock logs replay",
         "restart web",
+        "fleet",
+        "fleet status --group web --region eu-west-1 --json",
+        "fleet --group web refresh --ami ami-12c6146b --wait",
+        "fleet refresh --ami ami-12c6146b --alarm 5xx --alarm slow --bake 10m --min-healthy 90",
+        "fleet refresh --template-version 7 --no-rollback --replace-matching --dry-run",
+        "fleet refresh --cancel --wait --json",
+        "fleet refresh --rollback",
+        "fleet scale 6 --wait --honor-cooldown",
+        "fleet scale 0 --yes --config groundcrew.toml",
         "backups",
         "backups --json --config groundcrew.toml",
         "backups list shop",
@@ -82,6 +91,13 @@ fn what_is_not_of_the_interface_is_a_usage_error() {
         "backups restore gc-a",
         "backups retention --allow-mass-delete",
         "backups retention --explain --apply",
+        "fleet refresh --ami shop",
+        "fleet refresh --ami ami-12c6146b --cancel",
+        "fleet refresh --ami ami-12c6146b --template-version 7",
+        "fleet refresh --cancel --rollback",
+        "fleet refresh --rollback --dry-run",
+        "fleet scale",
+        "fleet scale -1",
     ] {
         assert!(parse(line).unwrap_err().use_stderr(), "{line}");
     }
@@ -114,6 +130,7 @@ fn the_help_fits_a_screen() {
       metrics   The list of metrics, and dashboards and alarms made of it
       notify    Try out whether people elsewhere are told
       backups   Backups: what there is, how good it is, and how it comes back
+      fleet     The whole Auto Scaling group: how it is, a new image for all, more or fewer instances
       restart   Replace a tier's processes by new ones, without failing a request
       drain     Let this host leave: out of its load balancers, requests answered, tiers ended
       drill     Play a notice on this host, end to end, and say how it went

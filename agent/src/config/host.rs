@@ -17,8 +17,8 @@ use groundcrew_core::types::{Environment, TierName};
 use super::problem::{Problem, Problems, shown};
 use super::reader::{self, Node, Read, Section};
 use super::{
-    HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, backup, fields, http,
-    lifecycle, logs, metrics, notify, traces, units,
+    FleetConfig, HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, backup,
+    fields, fleet, http, lifecycle, logs, metrics, notify, traces, units,
 };
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
@@ -32,6 +32,7 @@ const TOP: &[&str] = &[
     "releases",
     "http",
     "lifecycle",
+    "fleet",
     "logs",
     "metrics",
     "traces",
@@ -95,6 +96,8 @@ pub struct HostConfig {
     pub http: HttpConfig,
     /// The host's place in its Auto Scaling group.
     pub lifecycle: LifecycleConfig,
+    /// What the command for the whole group is not told.
+    pub fleet: FleetConfig,
     /// What is shipped of the logs, and where to.
     pub logs: LogSettings,
     /// What is sent of the metrics, and where to.
@@ -144,6 +147,7 @@ impl fmt::Debug for HostConfig {
             .field("releases", &self.releases)
             .field("http", &self.http)
             .field("lifecycle", &self.lifecycle)
+            .field("fleet", &self.fleet)
             .field("logs", &self.logs)
             .field("metrics", &self.metrics)
             .field("statsd", &self.statsd)
@@ -174,6 +178,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         "releases",
         "http",
         "lifecycle",
+        "fleet",
         "logs",
         "metrics",
         "traces",
@@ -187,6 +192,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         .chain(fields::below("releases", RELEASES))
         .chain(fields::below("http", http::KEYS))
         .chain(fields::below("lifecycle", lifecycle::KEYS))
+        .chain(fields::below("fleet", fleet::KEYS))
         .chain(logs::keys())
         .chain(metrics::keys())
         .chain(fields::below("traces", traces::KEYS))
@@ -214,6 +220,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
     let releases = top.optional("releases", releases);
     let http = top.or("http", HttpConfig::default(), http::http);
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
+    let fleet = top.or("fleet", FleetConfig::default(), fleet::fleet);
     let logs = top.or("logs", LogSettings::default(), logs::logs);
     let metrics = top.or("metrics", metrics::Metrics::default(), metrics::metrics);
     let traces = top.or("traces", TracesConfig::default(), traces::traces);
@@ -233,6 +240,7 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         releases: releases?.unwrap_or(ReleasesConfig { keep: KEEP, disk_max: DISK_MAX }),
         http: http?,
         lifecycle: lifecycle?.unwrap_or_default(),
+        fleet: fleet?,
         logs: logs?,
         metrics: metrics.settings,
         statsd: metrics.statsd,

@@ -5,6 +5,7 @@
 
 mod backup;
 pub mod fields;
+mod fleet;
 pub mod host;
 pub mod host_check;
 pub mod http;
@@ -22,6 +23,7 @@ mod traces;
 pub mod units;
 
 pub use crate::source_url::{SourceUrl, SourceUrlError};
+pub use fleet::FleetConfig;
 pub use host::{HostConfig, ReleasesConfig};
 pub use http::{HttpConfig, PageAccess};
 pub use lifecycle::LifecycleConfig;

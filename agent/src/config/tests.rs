@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::{HostConfig, HttpConfig, ParsedRelease, host, release};
 
 mod backup;
+mod fleet;
 mod http;
 mod logs;
 mod metrics;

@@ -1,10 +1,15 @@
 //! A command of the CLI that stays, such as `logs -f`, and what it has printed so far.
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::agent::World;
 use super::wait_until;
@@ -15,17 +20,19 @@ const WITHIN: Duration = Duration::from_secs(20);
 pub struct RunningCli {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    stderr: PathBuf,
     reader: Option<JoinHandle<()>>,
 }
 
 impl RunningCli {
     /// Starts `groundcrew ARGUMENTS`.
     pub fn start(world: &World, arguments: &[&str]) -> Self {
+        let stderr = world.path().join(format!("{}.stderr", arguments.join("-").replace('/', "")));
         let mut child = world
             .command()
             .args(arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&stderr).expect("could not make a file for stderr"))
             .spawn()
             .expect("could not start the CLI");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -36,12 +43,23 @@ impl RunningCli {
                 shared.lock().unwrap().push(line.expect("the CLI prints UTF-8"));
             }
         });
-        Self { child, lines, reader: Some(reader) }
+        Self { child, lines, stderr, reader: Some(reader) }
     }
 
     /// What it has printed.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
+    }
+
+    /// What it has complained about.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).expect("stderr is a file")
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, Signal::SIGINT).expect("the command runs");
     }
 
     /// Waits for a line that contains `part`, and answers the first.

@@ -1,8 +1,8 @@
 """Auto Scaling whose lifecycle hooks really hold instances.
 
 Moto stores hooks and does nothing with them. Here instances go the ways that `lifecycle` has,
-groups replace unhealthy instances, instance refreshes make progress, and each step leaves an
-activity and an EventBridge event.
+groups replace unhealthy instances, and each step leaves an activity and an EventBridge event.
+Instance refreshes are in `refreshes`.
 
 Time passes in `tick`: on a thread, so that what happens by itself happens when it should, and
 before every call and every IMDS read, so that none of them sees a past that is over.
@@ -23,7 +23,8 @@ from .lifecycle import waits
 from .world import LOCK
 
 TICK_SECONDS = 0.01
-RUNNING_REFRESH = ("Pending", "InProgress")
+# What else happens to each group as time passes.
+TICKS = []
 
 Group = models.FakeAutoScalingGroup
 Backend = models.AutoScalingBackend
@@ -36,18 +37,6 @@ moto_create_auto_scaling_group = Response.create_auto_scaling_group
 moto_call_action = Response.call_action
 
 
-class RefreshInProgress(ValidationError):
-    """A second refresh while one runs."""
-
-    code = "InstanceRefreshInProgress"
-
-
-class NoActiveRefresh(ValidationError):
-    """Cancelling a refresh when none runs."""
-
-    code = "ActiveInstanceRefreshNotFound"
-
-
 def utc_now():
     return datetime.datetime.now(datetime.timezone.utc)
 
@@ -57,10 +46,6 @@ def utc_now():
 
 def activities(group):
     return group.__dict__.setdefault("emulator_activities", [])
-
-
-def refreshes(group):
-    return group.__dict__.setdefault("emulator_refreshes", [])
 
 
 def notifications(group):
@@ -181,6 +166,11 @@ def terminate_instance(self, instance_id, should_decrement):
         return models.TerminateInstanceActivity(instance.instance, capacity_before)
 
 
+def own_backend():
+    """That of the account and region in which tests make their groups."""
+    return models.autoscaling_backends[settings.ACCOUNT][settings.REGION]
+
+
 def named_group(backend, name):
     group = backend.autoscaling_groups.get(name)
     if not group:
@@ -259,8 +249,8 @@ def tick(backend):
         for group in list(backend.autoscaling_groups.values()):
             for instance in list(group.instance_states):
                 tick_instance(group, instance)
-            if refreshes(group):
-                tick_refresh(group, refreshes(group)[0])
+            for step in TICKS:
+                step(group)
 
 
 def tick_all():
@@ -292,21 +282,6 @@ def tick_instance(group, instance):
         and now > getattr(instance, "emulator_unhealthy_at", 0) + settings.UNHEALTHY_SECONDS
     ):
         replace(group, instance)
-
-
-def tick_refresh(group, refresh):
-    moving = any(lifecycle.is_moving(instance) for instance in group.instance_states)
-    if refresh["Status"] not in RUNNING_REFRESH or moving:
-        return
-    refresh["Status"] = "InProgress"
-    old = [one for one in group.instance_states if one.instance_id in refresh["_old"]]
-    if old and time.time() > refresh["_next"]:
-        replace(group, old.pop(0))
-        refresh["_next"] = time.time() + refresh["_warmup"]
-    elif not old:
-        refresh.update(Status="Successful", EndTime=utc_now())
-    refresh["InstancesToUpdate"] = len(old)
-    refresh["PercentageComplete"] = int(100 * (1 - len(old) / max(len(refresh["_old"]), 1)))
 
 
 # The calls. Each is a method of moto's response class: `self` is one request.
@@ -359,61 +334,6 @@ def complete_lifecycle_action(self):
     return EmptyResult()
 
 
-def begin_refresh(group, preferences):
-    every = refreshes(group)
-    if every and every[0]["Status"] in RUNNING_REFRESH:
-        raise RefreshInProgress(
-            "An Instance Refresh is already in progress and blocks the execution of this "
-            "Instance Refresh."
-        )
-    refresh = {
-        "InstanceRefreshId": str(uuid.uuid4()),
-        "AutoScalingGroupName": group.name,
-        "Status": "Pending",
-        "StartTime": utc_now(),
-        "PercentageComplete": 0,
-        "InstancesToUpdate": len(group.instance_states),
-        "Preferences": preferences,
-        # Names with an underscore stay inside.
-        "_old": [instance.instance_id for instance in group.instance_states],
-        "_next": 0,
-        "_warmup": float(preferences.get("InstanceWarmup") or 0),
-    }
-    every.insert(0, refresh)
-    return refresh["InstanceRefreshId"]
-
-
-def start_instance_refresh(self):
-    preferences = self._get_param("Preferences") or {}
-    refresh_id = begin_refresh(requested_group(self), preferences)
-    return ActionResult({"InstanceRefreshId": refresh_id})
-
-
-def describe_instance_refreshes(self):
-    ids = self._get_param("InstanceRefreshIds") or []
-    return ActionResult({"InstanceRefreshes": [
-        {key: value for key, value in refresh.items() if not key.startswith("_")}
-        for refresh in refreshes(requested_group(self))
-        if not ids or refresh["InstanceRefreshId"] in ids
-    ]})
-
-
-def end_refresh(request, status):
-    every = refreshes(requested_group(request))
-    if not every or every[0]["Status"] not in RUNNING_REFRESH:
-        raise NoActiveRefresh("No in progress or pending Instance Refresh found.")
-    every[0].update(Status=status, EndTime=utc_now())
-    return ActionResult({"InstanceRefreshId": every[0]["InstanceRefreshId"]})
-
-
-def cancel_instance_refresh(self):
-    return end_refresh(self, "Cancelled")
-
-
-def rollback_instance_refresh(self):
-    return end_refresh(self, "RollbackSuccessful")
-
-
 def describe_scaling_activities(self):
     name = self._get_param("AutoScalingGroupName")
     found = []
@@ -458,10 +378,6 @@ def install():
         create_auto_scaling_group,
         record_lifecycle_action_heartbeat,
         complete_lifecycle_action,
-        start_instance_refresh,
-        describe_instance_refreshes,
-        cancel_instance_refresh,
-        rollback_instance_refresh,
         describe_scaling_activities,
         put_notification_configuration,
         describe_notification_configurations,

@@ -10,14 +10,20 @@ from .settings import ACCOUNT
 
 NAMESPACES = {
     "autoscaling": "http://autoscaling.amazonaws.com/doc/2011-01-01/",
+    "ec2": "http://ec2.amazonaws.com/doc/2016-11-15/",
     "elasticloadbalancing": "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
     "rds": "http://rds.amazonaws.com/doc/2014-10-31/",
 }
 # Those whose calls are JSON, and name their action in a header.
 JSON_SERVICES = ("kms",)
 # What AWS answers with, where a fault does not say it.
-STATUSES = {"InternalFailure": 500, "ServiceUnavailable": 503, "AccessDenied": 403}
-SCOPE = re.compile(r"/([a-z0-9-]+)/([a-z-]+)/aws4_request")
+STATUSES = {
+    "InternalFailure": 500,
+    "ServiceUnavailable": 503,
+    "AccessDenied": 403,
+    "UnauthorizedOperation": 403,
+}
+SCOPE = re.compile(r"/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 
 
 def service_of(environ):
@@ -86,11 +92,18 @@ def refusal(service, action, fault):
         "AccessDenied": f"User: arn:aws:sts::{ACCOUNT}:assumed-role/agent-role/agent is not "
         f"authorized to perform: {service}:{action} because no identity-based policy allows the "
         f"{service}:{action} action",
+        "UnauthorizedOperation": "You are not authorized to perform this operation.",
         "Throttling": "Rate exceeded",
     }.get(code, "The emulator was told to fail this call.")
     if service in JSON_SERVICES:
         answer = json.dumps({"__type": code, "message": message}).encode()
         return f"{status} {code}", [("Content-Type", "application/x-amz-json-1.1")], answer
+    if service == "ec2":
+        document = (
+            f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            f"</Errors><RequestID>{uuid.uuid4()}</RequestID></Response>"
+        )
+        return f"{status} {code}", [("Content-Type", "text/xml")], document.encode()
     who = "Receiver" if status >= 500 else "Sender"
     document = (
         f'<ErrorResponse xmlns="{NAMESPACES[service]}"><Error><Type>{who}</Type>'

@@ -5,23 +5,18 @@ Hooks and drains may last fractions of a second here, which AWS's own calls do n
 
 import math
 
-from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 from moto.elbv2.models import elbv2_backends
 
-from . import autoscaling, imds, lifecycle
-from .settings import ACCOUNT
+from . import autoscaling, imds, lifecycle, refreshes
+from .autoscaling import own_backend as backend
+from .settings import ACCOUNT, REGION
 
-REGION = "us-east-1"
 IMAGE = "ami-12c6146b"
 INSTANCE_TYPE = "t3.micro"
 DRAIN_SECONDS_DEFAULT = 1.0
 HOOK_SECONDS_DEFAULT = 30
 TRANSITIONS = {"launch": lifecycle.LAUNCHING, "terminate": lifecycle.TERMINATING}
-
-
-def backend():
-    return autoscaling_backends[ACCOUNT][REGION]
 
 
 def build(plan):
@@ -64,18 +59,25 @@ def add_group(name, target_groups, subnet, plan):
     arguments = dict.fromkeys([
         "key_name", "kernel_id", "ramdisk_id", "user_data", "instance_profile_name", "spot_price"
     ])
-    backend().create_launch_configuration(
-        name, IMAGE, security_groups=[], instance_type=INSTANCE_TYPE, instance_monitoring=False,
-        ebs_optimized=False, associate_public_ip_address=False, block_device_mappings=[],
-        **arguments,
-    )
+    template = {}
+    if plan.get("template"):
+        data = {"ImageId": IMAGE, "InstanceType": INSTANCE_TYPE}
+        made = ec2_backends[ACCOUNT][REGION].create_launch_template(name, "first", data, {})
+        template = {"LaunchTemplateId": made.id, "Version": str(plan["template"])}
+    else:
+        backend().create_launch_configuration(
+            name, IMAGE, security_groups=[], instance_type=INSTANCE_TYPE,
+            instance_monitoring=False, ebs_optimized=False, associate_public_ip_address=False,
+            block_device_mappings=[], **arguments,
+        )
     arguments = dict.fromkeys([
         "default_cooldown", "health_check_period", "health_check_type", "placement_group"
     ])
     # Empty at first: what its instances go through depends on what is set before they come.
     group = backend().create_auto_scaling_group(
-        name, availability_zones=[], desired_capacity=0, max_size=100, min_size=0,
-        launch_config_name=name, launch_template={}, vpc_zone_identifier=subnet.id,
+        name, availability_zones=[], desired_capacity=0, max_size=plan.get("max", 100),
+        min_size=plan.get("min", 0), launch_config_name=None if template else name,
+        launch_template=template, vpc_zone_identifier=subnet.id,
         load_balancers=[], target_group_arns=target_groups, termination_policies=[], tags=[],
         **arguments,
     )
@@ -130,7 +132,7 @@ def terminate(_group, instance, order):
 
 
 def refresh(group, _instance, _order):
-    autoscaling.begin_refresh(group, {})
+    refreshes.begin(group, {})
 
 
 def enter_standby(group, instance, order):

@@ -2,12 +2,16 @@
 
     POST   fleet        makes a group: {"group": "web", "instances": 1, "target_group": true,
                         "drain_seconds": 1, "step_seconds": 0, "port": 80, "warm_pool": null,
-                        "hooks": {"launch": hook or list of them, "terminate": ...}}, a hook being
-                        {"name", "seconds", "default": "ABANDON", "global_seconds"}
+                        "template": the version of a launch template that it has, or null,
+                        "min": 0, "max": 100, "hooks": {"launch": hook or list of them,
+                        "terminate": ...}}, a hook being {"name", "seconds", "default": "ABANDON",
+                        "global_seconds"}
     GET    fleet?group  its instances: state, IMDS target, target health, hooks that hold them
     POST   fleet/order  {"group", "instance": that of IMDS, "order": scale-in, refresh, terminate
                         ("decrement": false), enter-standby, exit-standby, detach, leave-pool or
                         warm ("pool": "Stopped", "hook": "launch")}
+    POST   refresh      {"group", "hold": replace nothing, "fail": {"reason", "after": instances}}
+    POST   activity     {"group", "description", "reason"}: what the group tried in vain
     POST   notice       {"spot": {"action", "seconds"}, "rebalance": {}, "scheduled": [{"code",
                         "seconds"}]}, each or null
     POST   imds         {path below meta-data: value, or null}; GET reads them
@@ -16,9 +20,9 @@
     POST   imds/expire  makes every token invalid
     POST   rds          {"seconds": {"snapshot", "copy", "restore"}, "status": {identifier: status
                         or null}, "quota": snapshots of a region, or null}
-    POST   fault        {"action": an action of Auto Scaling, ELBv2, RDS or KMS, null: any, "times":
-                        null, "kind": "error" ("code", "status"), "lost" or "hang"}; DELETE takes
-                        all back
+    POST   fault        {"action": an action of Auto Scaling, EC2, ELBv2, RDS or KMS, null: any,
+                        "times": null, "kind": "error" ("code", "status"), "lost" or "hang"};
+                        DELETE takes all back
     GET    journal      what happened, see `journal`; DELETE clears it
     POST   health       {"arn", "id", "state"}: the health of a registered target; null: healthy
 """
@@ -26,7 +30,7 @@
 import json
 import urllib.parse
 
-from . import faults, fleet, imds, journal, lifecycle, load_balancing, notices, rds
+from . import faults, fleet, imds, journal, lifecycle, load_balancing, notices, rds, refreshes
 from .world import LOCK
 
 
@@ -52,6 +56,8 @@ LEVERS = {
     ("POST", "fleet"): fleet.build,
     ("GET", "fleet"): read_fleet,
     ("POST", "fleet/order"): fleet.act,
+    ("POST", "refresh"): refreshes.set_plan,
+    ("POST", "activity"): refreshes.add_failure,
     ("POST", "notice"): notices.give,
     ("GET", "imds"): lambda _: imds.OVERRIDES,
     ("POST", "imds"): set_imds,
@@ -87,3 +93,4 @@ def reset():
         faults.CALLS.clear()
         journal.clear()
         rds.reset()
+        refreshes.reset()

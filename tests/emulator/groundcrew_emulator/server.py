@@ -22,7 +22,7 @@ from .front import Front  # noqa: E402
 
 
 # Services of moto that are changed here. S3 is not among them: `front` does what it needs.
-CHANGED = ("autoscaling", "cloudwatch", "load_balancing", "logs", "rds")
+CHANGED = ("autoscaling", "cloudwatch", "load_balancing", "logs", "rds", "refreshes")
 
 
 def build(changed=CHANGED):

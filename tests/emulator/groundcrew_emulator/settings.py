@@ -3,6 +3,8 @@
 import os
 
 ACCOUNT = "123456789012"
+# Where tests make their groups.
+REGION = "us-east-1"
 
 # How long a database snapshot stays `creating`.
 SNAPSHOT_SECONDS = float(os.environ.get("EMULATOR_SNAPSHOT_SECONDS", "0.5"))

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod backups;
 pub mod cost;
 pub mod doctor;
+pub mod fleet;
 pub(super) mod human;
 pub mod metrics;
 mod pipelines;

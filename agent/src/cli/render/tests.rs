@@ -8,6 +8,7 @@ use super::{Style, status};
 
 mod backing_up;
 mod examined;
+mod grouped;
 mod kept;
 mod leaving;
 mod shipping;
