@@ -1,0 +1,66 @@
+variable "environment" {
+  description = "The channel that the agent follows."
+  type        = string
+}
+
+variable "region" {
+  description = "The region, as AWS writes it."
+  type        = string
+}
+
+variable "source_url" {
+  description = "Where releases live."
+  type        = string
+}
+
+variable "tiers" {
+  description = "The tiers that an instance runs; see modules/fleet."
+  type = map(object({
+    port       = optional(number)
+    user       = optional(string, "app")
+    processes  = optional(string)
+    memory_max = optional(string)
+    pids_max   = optional(number)
+    cpu_max    = optional(string)
+    env        = optional(map(string), {})
+    secrets = optional(map(object({
+      arn    = string
+      member = optional(string)
+    })), {})
+  }))
+}
+
+variable "listen" {
+  description = "Where the agent answers /ready and /metrics."
+  type        = string
+}
+
+variable "hooks" {
+  description = "The group's lifecycle hooks."
+  type        = list(string)
+}
+
+variable "launch_within_seconds" {
+  description = "How long a launch may take."
+  type        = number
+}
+
+variable "rebalance" {
+  description = "What the agent does at a rebalance recommendation."
+  type        = string
+}
+
+variable "log_group" {
+  description = "The log group of a tier, with the agent's places."
+  type        = string
+}
+
+variable "extra" {
+  description = "More of the agent's configuration, as TOML that begins with a table."
+  type        = string
+}
+
+variable "user_data_extra" {
+  description = "More of the first boot, as bash."
+  type        = string
+}
