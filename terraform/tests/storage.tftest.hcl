@@ -77,7 +77,7 @@ run "three_buckets" {
   assert {
     condition = anytrue([
       for statement in jsondecode(aws_s3_bucket_policy.this["releases"].policy).Statement :
-      statement.Effect == "Deny" && statement.Condition == { Null = { "s3:if-none-match" = "true" } } && statement.Resource == ["arn:aws:s3:::shop-production-releases-123456789012/shop/releases/*"]
+      statement.Effect == "Deny" && statement.Condition.Null["s3:if-none-match"] == "true" && statement.Resource == ["arn:aws:s3:::shop-production-releases-123456789012/shop/releases/*"]
       if statement.Sid == "ReleasesAreWrittenOnce"
     ])
     error_message = "A version that was published is never another."

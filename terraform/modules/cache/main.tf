@@ -42,6 +42,7 @@ resource "aws_vpc_security_group_egress_rule" "client" {
 }
 
 resource "aws_elasticache_replication_group" "this" {
+  #checkov:skip=CKV2_AWS_50:There is failover with two nodes or more, which is the default.
   replication_group_id = var.name
   description          = "Cache of ${var.name}"
   engine               = "valkey"

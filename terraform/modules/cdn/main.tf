@@ -23,6 +23,10 @@ locals {
 }
 
 resource "aws_s3_bucket" "static" {
+  #checkov:skip=CKV_AWS_145:The files are public by way of CloudFront, which would need the right to use a key.
+  #checkov:skip=CKV_AWS_144:Every release publishes the files anew.
+  #checkov:skip=CKV_AWS_18:Only CloudFront reads it.
+  #checkov:skip=CKV2_AWS_62:Nobody waits for a file.
   bucket        = local.bucket
   force_destroy = var.force_destroy
   tags          = merge(var.tags, { Name = local.bucket })
@@ -131,6 +135,7 @@ resource "aws_cloudfront_origin_access_control" "static" {
 }
 
 resource "aws_cloudfront_response_headers_policy" "this" {
+  #checkov:skip=CKV_AWS_259:preload is a promise for the whole domain, for years, which only its owner can make.
   name    = var.name
   comment = "What browsers are told about ${var.name}"
 
@@ -169,6 +174,10 @@ resource "aws_cloudfront_function" "index" {
 }
 
 resource "aws_cloudfront_distribution" "this" {
+  #checkov:skip=CKV2_AWS_47:A firewall of scope CLOUDFRONT lives in us-east-1 and is shared by distributions; web_acl_arn takes one. The balancer has its own.
+  #checkov:skip=CKV_AWS_310:The files are in one bucket with versions, and the tiers in several zones; another region is a matter of envs/recovery.
+  #checkov:skip=CKV_AWS_374:The product is for the whole world, as far as this project knows.
+  #checkov:skip=CKV_AWS_86:What is not a static file is in the access log of the balancer.
   comment             = var.name
   enabled             = true
   is_ipv6_enabled     = true

@@ -17,6 +17,8 @@ locals {
 
   log_exports = var.engine == "postgres" ? ["postgresql", "upgrade"] : ["audit", "error", "slowquery"]
 
+  identifiers = concat([var.name], [for number in range(1, var.replicas + 1) : "${var.name}-replica-${number}"])
+
   # Nobody talks to it in the clear, and what is slow is in the log.
   parameters = merge(
     var.engine == "postgres" ? {
@@ -122,9 +124,9 @@ resource "aws_iam_role_policy_attachment" "monitoring" {
 
 # Made before the database, or RDS makes them itself, without retention and key.
 resource "aws_cloudwatch_log_group" "this" {
-  for_each = toset(local.log_exports)
+  for_each = toset([for pair in setproduct(local.identifiers, local.log_exports) : join("/", pair)])
 
-  name              = "/aws/rds/instance/${var.name}/${each.key}"
+  name              = "/aws/rds/instance/${each.key}"
   retention_in_days = var.logs_retention_days
   kms_key_id        = var.key_arn
   tags              = var.tags
@@ -210,9 +212,11 @@ resource "aws_db_instance" "this" {
 }
 
 resource "aws_db_instance" "replica" {
+  #checkov:skip=CKV_AWS_157:A replica is read from; the database itself has the standby.
+  #checkov:skip=CKV_AWS_133:A replica is a copy of what is backed up.
   count = var.replicas
 
-  identifier          = "${var.name}-replica-${count.index + 1}"
+  identifier          = local.identifiers[count.index + 1]
   replicate_source_db = aws_db_instance.this.identifier
   instance_class      = coalesce(var.replica_instance_class, var.instance_class)
 
@@ -242,9 +246,12 @@ resource "aws_db_instance" "replica" {
   performance_insights_retention_period = var.performance_insights ? 7 : null
   monitoring_interval                   = 60
   monitoring_role_arn                   = aws_iam_role.monitoring.arn
+  enabled_cloudwatch_logs_exports       = local.log_exports
 
   deletion_protection = var.deletion_protection
   skip_final_snapshot = true
 
   tags = merge(var.tags, { Name = "${var.name}-replica-${count.index + 1}" })
+
+  depends_on = [aws_cloudwatch_log_group.this, aws_iam_role_policy_attachment.monitoring]
 }

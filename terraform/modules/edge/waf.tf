@@ -12,6 +12,7 @@ locals {
 }
 
 resource "aws_wafv2_web_acl" "this" {
+  #checkov:skip=CKV_AWS_192:AWSManagedRulesKnownBadInputsRuleSet is among waf_lists; the check does not read dynamic blocks.
   count = var.waf ? 1 : 0
 
   name  = var.name

@@ -19,6 +19,9 @@ locals {
   # "2 to N with room for four times the usual load" is the default of N.
   max_instances = coalesce(var.max_instances, 4 * max(var.min_instances, 1))
 
+  # Several types are a policy of their own; one is the template's.
+  mixed = length(var.instance_types) > 1
+
   tags = merge(var.tags, {
     Name        = var.name
     groundcrew  = var.environment
@@ -117,7 +120,9 @@ resource "aws_launch_template" "this" {
   name_prefix = "${var.name}-"
   description = "Instances of ${var.name}"
   image_id    = var.ami_id
-  user_data   = base64encode(module.configuration.user_data)
+  # The preferred one; a policy of several overrides it.
+  instance_type = var.instance_types[0]
+  user_data     = base64encode(module.configuration.user_data)
   # Taken by whoever starts an instance by hand; the group names its version.
   update_default_version = true
   ebs_optimized          = true
@@ -231,26 +236,39 @@ resource "aws_autoscaling_group" "this" {
     max_healthy_percentage = 110
   }
 
-  mixed_instances_policy {
-    instances_distribution {
-      on_demand_base_capacity                  = var.on_demand_base
-      on_demand_percentage_above_base_capacity = 100 - var.spot_percent
-      on_demand_allocation_strategy            = "prioritized"
-      spot_allocation_strategy                 = "price-capacity-optimized"
-    }
+  # The version is a number, because a rollback from $Latest goes nowhere.
+  dynamic "launch_template" {
+    for_each = local.mixed ? [] : [1]
 
-    launch_template {
-      launch_template_specification {
-        launch_template_id = aws_launch_template.this.id
-        # A number, because a rollback from $Latest goes nowhere.
-        version = aws_launch_template.this.latest_version
+    content {
+      id      = aws_launch_template.this.id
+      version = aws_launch_template.this.latest_version
+    }
+  }
+
+  dynamic "mixed_instances_policy" {
+    for_each = local.mixed ? [1] : []
+
+    content {
+      instances_distribution {
+        on_demand_base_capacity                  = var.on_demand_base
+        on_demand_percentage_above_base_capacity = 100 - var.spot_percent
+        on_demand_allocation_strategy            = "prioritized"
+        spot_allocation_strategy                 = "price-capacity-optimized"
       }
 
-      dynamic "override" {
-        for_each = var.instance_types
+      launch_template {
+        launch_template_specification {
+          launch_template_id = aws_launch_template.this.id
+          version            = aws_launch_template.this.latest_version
+        }
 
-        content {
-          instance_type = override.value
+        dynamic "override" {
+          for_each = var.instance_types
+
+          content {
+            instance_type = override.value
+          }
         }
       }
     }
@@ -284,6 +302,7 @@ resource "aws_autoscaling_group" "this" {
   lifecycle {
     ignore_changes = [
       desired_capacity,
+      launch_template[0].version,
       mixed_instances_policy[0].launch_template[0].launch_template_specification[0].version,
       # Attached below, one by one.
       target_group_arns,

@@ -345,8 +345,8 @@ variable "warm_pool" {
   }
 
   validation {
-    condition     = var.warm_pool == null || var.spot_percent == 0
-    error_message = "Let spot_percent be 0 where there is a warm pool: AWS refuses both in one group."
+    condition     = var.warm_pool == null || (var.spot_percent == 0 && length(var.instance_types) == 1)
+    error_message = "Let there be one instance type and no spot_percent where there is a warm pool: AWS has long refused both in one group."
   }
 }
 

@@ -148,6 +148,7 @@ resource "aws_vpc_endpoint" "gateway" {
 }
 
 resource "aws_security_group" "endpoints" {
+  #checkov:skip=CKV2_AWS_5:It belongs to the endpoints below, when there are any.
   count = length(var.endpoints) > 0 ? 1 : 0
 
   name_prefix = "${var.name}-endpoints-"
