@@ -28,6 +28,7 @@ module "system" {
     { instance_class = "db.t4g.medium", multi_az = false },
     var.database,
     {
+      final_snapshot_suffix = var.final_snapshot_suffix
       restore = {
         snapshot_identifier  = var.restore_snapshot
         automated_backup_arn = var.restore_snapshot == null ? one(module.recovery[*].automated_backup_arn) : null

@@ -161,3 +161,9 @@ variable "restore_time" {
     error_message = "Give restore_time or restore_snapshot: a snapshot has its own moment."
   }
 }
+
+variable "final_snapshot_suffix" {
+  description = "Ends the name of the snapshot that is made when the database is deleted. Another one for each drill: the name must be free."
+  type        = string
+  default     = "1"
+}
