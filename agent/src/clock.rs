@@ -1,4 +1,6 @@
-//! The two clocks, read here and nowhere else.
+//! The clocks, read here and nowhere else.
+
+use std::time::Duration;
 
 use groundcrew_core::time::{Moment, Now, Wall};
 use nix::time::{ClockId, clock_gettime};
@@ -13,6 +15,13 @@ pub fn now() -> Now {
 #[must_use]
 pub fn at() -> Moment {
     Moment(u64::try_from(millis(ClockId::CLOCK_BOOTTIME)).unwrap_or(0))
+}
+
+/// `CLOCK_MONOTONIC`, to the nanosecond: how long something took is the difference of two. It means
+/// nothing to anybody else.
+#[must_use]
+pub fn precise() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 /// `CLOCK_REALTIME`: for people.
@@ -34,6 +43,8 @@ mod tests {
     fn the_boot_clock_moves_forward_and_the_wall_clock_is_this_century() {
         let before = at();
         assert!(at() >= before && before > Moment(0));
+        let before = precise();
+        assert!(precise() >= before && before > Duration::ZERO);
         assert!(wall() > Wall(1_700_000_000_000));
     }
 }

@@ -1,9 +1,9 @@
 //! groundcrew: one agent for a Node product on EC2.
 //!
 //! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
-//! (supervisor, handoff, releases, logs, metrics, lifecycle) never import each other; runtime
-//! introduces them. Everything may import `groundcrew_core`, which decides; this package does. See
-//! ARCHITECTURE.md.
+//! (supervisor, handoff, releases, logs, metrics, traces, lifecycle) never import each other;
+//! runtime introduces them. Everything may import `groundcrew_core`, which decides; this package
+//! does. See ARCHITECTURE.md.
 
 use std::process::ExitCode;
 
@@ -16,18 +16,23 @@ pub mod demo;
 pub mod errors;
 pub mod fsx;
 pub mod handoff;
+pub mod https;
 pub mod lifecycle;
 pub mod logs;
 pub mod memory;
 pub mod metrics;
+pub mod notify;
 pub mod pattern;
 pub mod procfs;
+pub mod random;
 pub mod releases;
 pub mod runtime;
 pub mod source_url;
 pub mod supervisor;
 pub mod systemd;
 pub mod telemetry;
+pub mod traces;
+pub mod wording;
 
 /// The binary. Starting a tier's process comes before everything else: it is the same binary under
 /// a hidden subcommand, and each millisecond spent here is one longer without that process.

@@ -43,6 +43,10 @@ pub struct Stat {
     pub start_ticks: u64,
     /// Resident memory, in pages.
     pub rss_pages: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
+    /// Its threads.
+    pub threads: u64,
 }
 
 impl Stat {
@@ -92,6 +96,8 @@ fn parse_stat(line: &[u8]) -> Option<Stat> {
         cpu_ticks: number(14)?.saturating_add(number(15)?),
         start_ticks: number(22)?,
         rss_pages: number(24)?,
+        virtual_bytes: number(23)?,
+        threads: number(20)?,
     })
 }
 
@@ -104,6 +110,22 @@ pub fn pids() -> io::Result<Vec<Pid>> {
         }
     }
     Ok(pids)
+}
+
+/// How many files a process has open, and how many directory entries had to be looked at for that:
+/// none since Linux 6.2, which tells the number. At most `max` are counted.
+pub fn open_files(pid: Pid, max: usize) -> io::Result<(u64, usize)> {
+    let directory = format!("/proc/{pid}/fd");
+    let told = fs::metadata(&directory)?.len();
+    if told > 0 {
+        return Ok((told, 0));
+    }
+    let mut counted = 0;
+    for entry in fs::read_dir(&directory)?.take(max) {
+        entry.map_err(gone_is_not_found)?;
+        counted += 1;
+    }
+    Ok((counted as u64, counted))
 }
 
 /// The environment a process was started with.
@@ -180,6 +202,7 @@ mod tests {
             assert_eq!((stat.pid, stat.state, stat.ppid), (123, 'S', 7), "{name}");
             assert_eq!((stat.group, stat.session, stat.kernel), (8, 9, false));
             assert_eq!((stat.cpu_ticks, stat.start_ticks, stat.rss_pages), (33, 4242, 55));
+            assert_eq!((stat.virtual_bytes, stat.threads), (999, 1));
         }
         for line in ["", "1", "1 (x)", "1 (x) S 1", ") 1 (", "x (y) S 1 1 1 1 1 1 1 1 1"] {
             assert_eq!(parse_stat(line.as_bytes()), None, "{line:?}");
@@ -215,7 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn open_files_are_those_of_the_directory() {
+        let own = Pid::try_from(std::process::id()).unwrap();
+        let count = || open_files(own, usize::MAX).unwrap().0;
+        let before = count();
+        let files: Vec<_> = (0..100).map(|_| File::open("/dev/null").unwrap()).collect();
+        // Other threads of the test program open and close some.
+        let with_them = count();
+        assert!(with_them.abs_diff(before + 100) < 50, "{before} {with_them}");
+        drop(files);
+    }
+
+    #[test]
     fn what_is_gone_is_not_found() {
+        assert_eq!(open_files(i32::MAX, 1).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(stat(i32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(command_line(i32::MAX), None);
     }

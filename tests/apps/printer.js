@@ -8,6 +8,7 @@
 //   APP_SECONDS  after so long it prints no more, and goes on living
 //   APP_GO       path; it begins when that exists
 //   APP_PAD      bytes in each line beside the rest
+//   APP_EMF      when it is set, each line is one of the embedded metric format
 'use strict';
 
 const fs = require('node:fs');
@@ -17,6 +18,20 @@ const { env } = process;
 const rate = Number(env.APP_RATE || 0);
 const seconds = Number(env.APP_SECONDS || Infinity);
 const pad = 'x'.repeat(Number(env.APP_PAD || 100));
+// As aws-embedded-metrics prints them, with as many values as a metric of one line may have.
+const values = Array.from({ length: 100 }, (_, i) => i * 1.25);
+const emf = (timestamp) => JSON.stringify({
+  latency: values,
+  service: 'shop é "quoted"',
+  _aws: {
+    Timestamp: timestamp,
+    CloudWatchMetrics: [{
+      Namespace: 'shop',
+      Dimensions: [['service']],
+      Metrics: [{ Name: 'latency', Unit: 'Milliseconds' }],
+    }],
+  },
+});
 const FLAT_OUT_LINES = 500;
 const EVERY_MS = 20;
 
@@ -36,9 +51,12 @@ function openTally() {
 }
 
 function print(count) {
-  const ts = new Date().toISOString();
+  const now = new Date();
+  const ts = now.toISOString();
+  // Behind the other members, without its own brace.
+  const rest = env.APP_EMF ? emf(now.getTime()).slice(1) : `"msg":"${pad}"}`;
   for (let i = 0; i < count; i += 1) {
-    console.log(`{"ts":"${ts}","src":${source},"seq":${printed},"level":"info","msg":"${pad}"}`);
+    console.log(`{"ts":"${ts}","src":${source},"seq":${printed},"level":"info",${rest}`);
     printed += 1;
   }
   // After the lines: what is in the tally is in the log.

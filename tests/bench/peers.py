@@ -41,7 +41,7 @@ class Groundcrew(Peer):
             f'environment = "bench"\nsource = "{self.source}"\n'
             f'state_dir = "{self.home}/state"\nrun_dir = "{self.home}/run"\n'
             f'[poll]\ninterval = "1s"\n[http]\nlisten = "127.0.0.1:{free_port()}"\n'
-            '[logs.to]\nkind = "none"\n'
+            '[logs.to]\nkind = "none"\n[metrics.to]\nkind = "none"\n'
         )
         self.agent = self.spawn([GROUNDCREW, "agent", "--config", self.home / "config.toml"])
         wait_until("the agent serves", lambda: self.status().get("state") == "serving")

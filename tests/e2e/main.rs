@@ -13,6 +13,7 @@
 
 mod bad_releases;
 mod channel;
+mod cloudwatch;
 mod cutover;
 mod demo;
 mod harness;
@@ -20,8 +21,12 @@ mod lifecycle;
 mod logs;
 mod logs_cli;
 mod metrics;
+mod notify;
+mod page;
 mod sources;
+mod statsd;
 mod supervision;
 mod supervisor;
 mod survival;
 mod tidy;
+mod traces;

@@ -1,7 +1,10 @@
 //! What scrapers see of a host.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
 
 use crate::harness::agent::{Agent, World};
 use crate::harness::app::Release;
@@ -42,6 +45,15 @@ fn wait_for(agent: &Agent<'_>, release: &str, class: &str, count: u64) {
         let seen = answered(&samples, release, class);
         if seen >= count { Ok(()) } else { Err(seen) }
     });
+}
+
+/// The sum of the values of all samples whose name and labels begin so.
+#[track_caller]
+fn sum(samples: &BTreeMap<String, String>, prefix: &str) -> f64 {
+    let of_it = samples.iter().filter(|(name, _)| name.starts_with(prefix));
+    let values: Vec<f64> = of_it.map(|(_, value)| value.parse().unwrap()).collect();
+    assert!(!values.is_empty(), "no {prefix} in {samples:#?}");
+    values.into_iter().sum()
 }
 
 fn ask(world: &World, path: &str, times: u32) {
@@ -87,4 +99,68 @@ fn counters_grow_over_restarts_and_releases() {
     let plain = http_client::get(&address, "/metrics").unwrap();
     assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert_eq!(http_client::get(&address, "/v1/status").unwrap().status, 404);
+}
+
+#[test]
+fn the_host_its_processes_and_the_agent_are_measured() {
+    let world = World::new();
+    world.release(&Release::web("v1", world.port));
+    let agent = Agent::start(&world);
+    agent.wait_for_settled("v1");
+    let killed = agent.wait_for_one_generation("web", 2).remove(0);
+    kill(killed.pid.unwrap(), Signal::SIGKILL).unwrap();
+    agent.wait_for_event("killed by SIGKILL; restart 1 of 5");
+    ask(&world, "/", 10);
+    let pressed = fs::exists("/proc/pressure/cpu").unwrap();
+    let id = &killed.id;
+    let of_process = format!("{{tier=\"web\",process=\"{id}\"}}");
+    // Shares of the time take two looks, ten seconds apart, and so do counters of processes.
+    let samples = wait_until(2 * SOON, "everything was measured twice", || {
+        let samples = scrape(&agent);
+        let share = samples.contains_key("groundcrew_host_cpu_utilization_ratio");
+        let again = samples.contains_key(&format!("process_cpu_time_seconds_total{of_process}"));
+        // The process that was killed has reported since.
+        let reported = samples.contains_key(&format!("v8js_memory_heap_used_bytes{of_process}"));
+        if share && again && reported { Ok(samples) } else { Err(samples) }
+    });
+    let value = |name: &str| sum(&samples, name);
+    let about = |name: &str, expected: f64, off: f64| {
+        let found = value(name);
+        assert!((found - expected).abs() <= off, "{name} is {found}, not {expected}");
+    };
+    about("system_cpu_utilization_ratio{", 1.0, 1e-6);
+    about("system_memory_limit_bytes", proc_number("meminfo", "MemTotal:") * 1024.0, 0.0);
+    about("system_uptime_seconds", proc_number("uptime", ""), 15.0);
+    assert!(value("system_paging_faults_total{kind=\"minor\"}") > 100.0);
+    assert!((0.01..1.0).contains(&value("system_memory_utilization_ratio")));
+    assert!((0.0..=1.0).contains(&value("system_filesystem_utilization_ratio{mountpoint=\"/\"}")));
+    assert!((0.0..=1.0).contains(&value("groundcrew_host_filesystem_utilization_ratio")));
+    assert!(value("groundcrew_host_file_descriptors_open") > 10.0);
+    if pressed {
+        assert!((0.0..=1.0).contains(&value("groundcrew_host_pressure_some_ratio{kind=\"cpu\"}")));
+    }
+
+    let process = |name: &str| value(&format!("{name}{of_process}"));
+    assert!(process("process_open_file_descriptor_count") >= 3.0);
+    assert!(process("process_thread_count") >= 2.0);
+    assert!(process("process_memory_virtual_bytes") > process("process_memory_usage_bytes"));
+    assert!(process("process_cpu_time_seconds_total") > 0.0);
+    assert!(process("nodejs_eventloop_delay_p50_seconds") < 1.0);
+    assert!(process("v8js_memory_heap_used_bytes") > 1e6);
+    about("groundcrew_process_exits_total{tier=\"web\",reason=\"SIGKILL\"}", 1.0, 0.0);
+
+    about("groundcrew_agent_info{", 1.0, 0.0);
+    assert!((5e6..5e8).contains(&value("groundcrew_agent_memory_usage_bytes")));
+    assert!(value("groundcrew_agent_cpu_time_seconds_total") < 10.0);
+    assert!(value("groundcrew_agent_step_duration_seconds_count") > 10.0);
+    assert!((0.0..0.5).contains(&value("groundcrew_agent_sampling_duration_seconds")));
+    assert!(value("groundcrew_agent_thread_count") >= 1.0);
+    assert!(value("groundcrew_agent_events_waiting") < 100.0);
+}
+
+/// The number behind a name in a file of `/proc`.
+fn proc_number(file: &str, name: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{file}")).unwrap();
+    let rest = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
 }

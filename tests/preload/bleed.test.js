@@ -211,8 +211,8 @@ perNode('bleed', ({ binary }) => {
       const calm = await one.stats((sum) => sum.aborted === 1 && sum.last.in_flight === 0);
       assert.equal(calm.last.connections, 0);
       const slow = one.messages.filter((m) => m.type === 'stats').flatMap((m) => m.latency);
-      const bucket = Math.ceil(4 * Math.log2(200000 / 64)); // of 200 ms
-      assert.ok(slow.some(([i]) => i >= bucket - 1 && i < bucket + 8), JSON.stringify(slow));
+      const bucket = Math.ceil(40 * Math.log2(200000)); // of 200 ms
+      assert.ok(slow.some(([i]) => i >= bucket - 2 && i < bucket + 80), JSON.stringify(slow));
       assert.ok(calm.last.heap_bytes > 1e6 && calm.last.lag_p99_us >= calm.last.lag_p50_us);
     }));
 

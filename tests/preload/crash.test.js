@@ -11,6 +11,15 @@ const WAYS = {
   '/throw-text': 'a text',
 };
 
+function checkStack({ name, stack }, message) {
+  if (!message.includes(':')) {
+    assert.deepEqual([name, stack], [undefined, undefined], 'what is no error has none');
+    return;
+  }
+  assert.equal(name, message.split(':')[0]);
+  assert.ok(stack.startsWith(`${message}\n    at `) && stack.includes('plain.js'), stack);
+}
+
 perNode('crash', ({ binary }) => {
   // How the same app ends with nothing of ours in it.
   const natural = async (agent, route) => {
@@ -27,7 +36,9 @@ perNode('crash', ({ binary }) => {
       const one = await agent.serving(binary, 'plain.js');
       await assert.rejects(request({ port: agent.port, path: route, agent: false }));
       assert.deepEqual({ ...await one.exit, stderr: one.stderr }, expected);
-      assert.equal((await one.message('crash')).message, message);
+      const crash = await one.message('crash');
+      assert.equal(crash.message, message);
+      checkStack(crash, message);
     }, { stderr: /./ }));
 
     test(`${route} with bleed: others are answered first`, () => withAgent(async (agent) => {
@@ -52,6 +63,9 @@ perNode('crash', ({ binary }) => {
       const caret = (text) => text.replace(/^ +\^$/m, '^');
       if (route === '/throw-text') assert.match(stderr, /a text/);
       else assert.equal(caret(stderr), caret(expected.stderr));
+      const [first, last] = one.messages.filter(({ type }) => type === 'crash');
+      assert.equal(first.stack, undefined, 'looked at too early, it changes what Node prints');
+      checkStack(last, message);
     }, { stderr: /./ }));
   }
 
@@ -60,6 +74,16 @@ perNode('crash', ({ binary }) => {
     assert.equal((await one.exit).code, 1);
     assert.match((await one.message('crash')).message, /^TypeError: Cannot read properties of/);
   }, { stderr: /TypeError/ }));
+
+  test('an odd error is told within its bounds', () => withAgent(async (agent) => {
+    const script = `const error = new Error('x'.repeat(99999)); error.name = 'N'.repeat(999);
+      error.stack = '\\u{1F600}'.repeat(99999); throw error`;
+    const one = agent.spawn(binary, [binary, '-e', script]);
+    assert.notEqual((await one.exit).code, 0);
+    const { message, name, stack } = await one.message('crash');
+    assert.ok(Buffer.byteLength(message) <= 500 && name.length === 100);
+    assert.ok(Buffer.byteLength(stack) <= 16 * 1024 && stack.endsWith('\u{1F600}'));
+  }, { stderr: /./ }));
 
   test("the app's own handler decides", () => withAgent(async (agent) => {
     const script = `process.on('uncaughtException', () => process.exit(7)); null.x`;

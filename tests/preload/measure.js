@@ -1,5 +1,5 @@
 // Measures what the preload costs and how even it shares connections; prints one JSON line each.
-//   node measure.js throughput [node] [rounds]    two processes on one socket, with and without
+//   node measure.js throughput [node] [rounds]    two processes on one socket: bare, ours, traced
 //   node measure.js balance [node] [runs]         64 keep-alive connections over two processes
 //   node measure.js idle [node]                   CPU of an idle process over 20 s
 'use strict';
@@ -7,9 +7,12 @@
 const { execFile } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
+const path = require('node:path');
 const { promisify } = require('node:util');
 const { Agent } = require('./agent.js');
 
+const ROUND_S = 3;
+const HEADERS = path.join(__dirname, 'headers.lua');
 const run = promisify(execFile);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
@@ -21,45 +24,57 @@ function cpuMs(pid) {
 }
 
 async function wrk(port, seconds) {
-  const args = ['-t1', '-c32', `-d${seconds}s`, `http://127.0.0.1:${port}/`];
+  const args = ['-t1', '-c32', `-d${seconds}s`, '-s', HEADERS, `http://127.0.0.1:${port}/`];
   const { stdout } = await run('wrk', args);
   return { rate: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)[1]),
     requests: Number(/(\d+) requests in/.exec(stdout)[1]) };
 }
 
-// Rounds alternate so that what else runs on the machine hits both alike; CPU per request is
-// compared too, because it does not care about the others.
+// Rounds alternate so that what else runs on the machine hits all alike; CPU per request is
+// compared too, because it does not care about the others. `traced` takes down one request in
+// twenty, of headers as a load balancer sends them.
 async function throughput(node, rounds = 10) {
-  const [ours, bare] = [await Agent.start(), await Agent.start()];
-  const pairs = { ours: [], bare: [] };
-  for (let i = 0; i < 2; i++) {
-    pairs.ours.push(await ours.serving(node, 'trivial.js'));
-    pairs.bare.push(bare.spawn(node, 'trivial.js', { preload: false, env: { BARE: '1' } }));
-  }
-  await wrk(ours.port, 3);
-  await wrk(bare.port, 3);
-  const rates = [];
-  const cpus = [];
-  const all = { ours: [], bare: [] };
-  for (let i = 0; i < rounds; i++) {
-    const result = {};
-    for (const [name, agent] of i % 2 ? [['ours', ours], ['bare', bare]]
-      : [['bare', bare], ['ours', ours]]) {
-      const spent = () => pairs[name].reduce((sum, one) => sum + cpuMs(one.child.pid), 0);
-      const before = spent();
-      const { rate, requests } = await wrk(agent.port, 3);
-      result[name] = { rate, cpu: ((spent() - before) * 1000) / requests };
-      all[name].push(rate);
+  const ways = {
+    bare: { preload: false, env: { BARE: '1' } },
+    ours: {},
+    traced: { env: { GROUNDCREW_TRACES: '50000' } },
+  };
+  const names = Object.keys(ways);
+  const sides = {};
+  for (const name of names) {
+    const agent = await Agent.start();
+    const pair = [];
+    for (let i = 0; i < 2; i++) {
+      const one = agent.spawn(node, 'trivial.js', ways[name]);
+      pair.push(one);
+      if (name === 'bare') continue;
+      await one.listening();
+      await one.accept();
     }
-    rates.push(result.ours.rate / result.bare.rate);
-    cpus.push(result.bare.cpu / result.ours.cpu);
+    sides[name] = { agent, pair, rates: [], cpus: [] };
+    await wrk(agent.port, 3);
   }
+  for (let i = 0; i < rounds; i++) {
+    for (const at of names.keys()) {
+      const { agent, pair, rates, cpus } = sides[names[(at + i) % names.length]];
+      const spent = () => pair.reduce((sum, one) => sum + cpuMs(one.child.pid), 0);
+      const before = spent();
+      const { rate, requests } = await wrk(agent.port, ROUND_S);
+      rates.push(rate);
+      cpus.push(((spent() - before) * 1000) / requests);
+    }
+  }
+  const { bare } = sides;
+  const compared = ({ rates, cpus }) => ({
+    ratio: median(rates.map((rate, i) => rate / bare.rates[i])),
+    cpu_ratio: median(cpus.map((cpu, i) => bare.cpus[i] / cpu)),
+    per_s: median([...rates]), cpu_us: median([...cpus]),
+  });
   console.log(JSON.stringify({
-    measure: 'throughput', node, rounds, ratio: median(rates), cpu_ratio: median(cpus),
-    ours_per_s: median(all.ours), bare_per_s: median(all.bare),
+    measure: 'throughput', node, rounds, ours: compared(sides.ours),
+    traced: compared(sides.traced), bare: compared(bare),
   }));
-  await ours.close();
-  await bare.close();
+  for (const { agent } of Object.values(sides)) await agent.close();
 }
 
 // The simplest balancer: whoever reports more than 1.1 times the mean sheds what is above it.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::effect::{Effect, Level, tell};
+use crate::effect::{Effect, Level, Subject, Topic, tell};
 use crate::event::{ChannelReading, Event, FetchOutcome, OnDisk};
 use crate::ledger::Ledger;
 use crate::lifecycle::fleet::Fleet;
@@ -15,6 +15,7 @@ use crate::lifecycle::notice::{Notice, prepares};
 use crate::lifecycle::sight::TargetState;
 use crate::lifecycle::{LifecycleSettings, Stance};
 use crate::limits;
+use crate::measured::Stage;
 use crate::retention::to_prune;
 use crate::rollout::{Retry, Rollout, retry_delay};
 use crate::spec::{ReleaseSpec, TierOverride, TierPlan};
@@ -29,6 +30,7 @@ mod goal;
 mod leaving;
 mod lifecycle;
 mod logs;
+mod measured;
 mod standing;
 mod swap;
 mod trial;
@@ -258,6 +260,7 @@ impl Controller {
                 self.sighted(now, sighting.map(|sighting| *sighting), trouble, out);
             }
             Event::Fleet(answer) => self.fleet_answered(now, answer, out),
+            Event::Noticed(told) => out.push(Effect::Tell(told)),
             Event::LogsShipped { since, outcome } => self.logs_shipped(now, since, outcome, out),
             Event::Leave { reason } => {
                 self.exit.get_or_insert(leaving::Exiting { told: now.at, reason });
@@ -292,7 +295,7 @@ impl Controller {
                 generation.drive(circumstances, out);
             }
         }
-        self.bury(out);
+        self.bury(now, out);
         if stance != Stance::Leave {
             self.prune(out);
         }
@@ -322,6 +325,7 @@ impl Controller {
                 if moved {
                     self.ledger.rejected = None;
                     self.retry = None;
+                    self.deploy(now, &desired.target);
                 }
                 self.ledger.desired = Some(desired);
                 None
@@ -330,12 +334,14 @@ impl Controller {
         if error.is_none() {
             self.poll.last_ok = Some(now.wall);
             if self.poll.error.is_some() {
-                out.push(tell(now, Level::Normal, "the source can be read again".to_owned()));
+                let text = "the source can be read again".to_owned();
+                out.push(tell(now, Level::Normal, Topic::SourceBack, text));
             }
         }
         if error.is_some() && self.poll.error.is_none() {
             let text = error.clone().unwrap_or_default();
-            out.push(tell(now, Level::Warning, format!("the source cannot be read: {text}")));
+            let text = format!("the source cannot be read: {text}");
+            out.push(tell(now, Level::Warning, Topic::SourceUnreachable, text));
         }
         self.poll.error = error;
     }
@@ -369,7 +375,7 @@ impl Controller {
     }
 
     /// Forgets generations of which nothing is left, and sockets that nobody wants.
-    fn bury(&mut self, out: &mut Vec<Effect>) {
+    fn bury(&mut self, now: Now, out: &mut Vec<Effect>) {
         let ports = |generations: &BTreeMap<Generation, GenerationState>| -> BTreeSet<u16> {
             generations.values().filter_map(|g| g.record.plan.spec.port).collect()
         };
@@ -379,6 +385,8 @@ impl Controller {
         let numbers: Vec<_> = ended.iter().map(|generation| generation.number).collect();
         let ids = ended.iter().flat_map(|generation| &generation.processes);
         out.extend(ids.map(|process| Effect::Forget(process.id.clone())));
+        let bled = ended.iter().filter_map(|generation| generation.retired);
+        out.extend(bled.map(|since| measured::stage(Stage::Bleed, since, now)));
         for number in numbers {
             self.generations.remove(&number);
             self.ledger.generations.remove(&number);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::ledger::Ledger;
 use crate::lifecycle::drain::{Quiet, Step};
 use crate::lifecycle::fleet::FleetCall;
+use crate::measured::Measured;
 use crate::spec::TierPlan;
-pub use crate::status::{EventLevel as Level, EventStatus as Told};
+pub use crate::status::{EventLevel as Level, EventStatus as Told, Subject, Topic};
 use crate::time::{Moment, Now};
 use crate::types::{Digest, ProcessId, ReleaseRef, Run, Target};
 
@@ -98,12 +99,14 @@ pub enum Effect {
     Record(Step),
     /// Tell people.
     Tell(Told),
+    /// Count what was measured.
+    Measured(Measured),
     /// Everything has ended: the agent may go.
     Exit,
 }
 
-/// Tells people that `text`.
+/// Tells people that `text` happened to the host.
 #[must_use]
-pub fn tell(now: Now, level: Level, text: String) -> Effect {
-    Effect::Tell(Told { at: now.wall, level, text })
+pub fn tell(now: Now, level: Level, topic: Topic, text: String) -> Effect {
+    Subject::host().tell(now, level, topic, text)
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::effect::Told;
 use crate::ledger::GenerationRecord;
 use crate::lifecycle::fleet::FleetAnswer;
 use crate::lifecycle::sight::Sighting;
@@ -22,6 +23,8 @@ pub enum Event {
         /// The host has not booted since the ledger was written, so a missing process has crashed.
         same_boot: bool,
     },
+    /// The shell noticed something that people should be told.
+    Noticed(Told),
     /// A moment that [`crate::controller::Controller::next_wake`] asked for has come.
     Tick,
     /// The channel was read.

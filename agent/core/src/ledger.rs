@@ -8,7 +8,7 @@ use crate::effect::Told;
 use crate::lifecycle::LifecycleLedger;
 use crate::limits;
 use crate::spec::TierPlan;
-use crate::time::Wall;
+use crate::time::{Moment, Wall};
 use crate::types::{Desired, Digest, Generation, Target, TierName, Version};
 
 /// What the agent remembers. Written before anything that relies on it is done.
@@ -33,10 +33,28 @@ pub struct Ledger {
     pub tiers: BTreeMap<TierName, TierLedger>,
     /// Every generation that may have processes.
     pub generations: BTreeMap<Generation, GenerationRecord>,
+    /// The deployment under way, as far as it is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deploying: Option<Deploying>,
     /// Where the host stands in its group.
     pub lifecycle: LifecycleLedger,
     /// What people were told last, oldest first.
     pub events: Vec<Told>,
+}
+
+/// A release on its way to being the settled one, on a host that served another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploying {
+    /// The release.
+    pub digest: Digest,
+    /// When the channel was seen to ask for it.
+    pub since: Moment,
+    /// Its beginning was told.
+    #[serde(default)]
+    pub started: bool,
+    /// When it was found to be bad while it served.
+    #[serde(default)]
+    pub failing: Option<Moment>,
 }
 
 /// What is known of one tier.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::effect::{Effect, Level};
+use crate::effect::{Effect, Level, Subject, Topic};
 use crate::event::News;
 use crate::lifecycle::drain::Quiet;
 use crate::limits;
@@ -118,6 +118,8 @@ pub struct Process {
     misled: Option<String>,
     crash: Option<String>,
     doomed: bool,
+    /// When it was told last that it keeps ending, and not yet that this is over.
+    looping: Option<Moment>,
 }
 
 /// What drives a process: the time, what is wanted, and of what it is made.
@@ -181,6 +183,7 @@ impl Process {
             misled: None,
             crash: None,
             doomed: false,
+            looping: None,
         }
     }
 
@@ -240,7 +243,7 @@ impl Process {
             Phase::Bleeding { not_after } => Some(not_after),
             Phase::Stopping { kill_at, .. } => Some(kill_at),
         };
-        [probe, deadline].into_iter().flatten().min()
+        [probe, deadline, self.loop_ends()].into_iter().flatten().min()
     }
 
     /// Takes every step that is due.
@@ -255,6 +258,7 @@ impl Process {
             }
             self.since = drive.now;
         }
+        self.watch_loop(drive, out);
         self.probe(drive, out);
     }
 
@@ -309,7 +313,7 @@ impl Process {
         } else if now >= by {
             let reason = self.why_not_ready(drive.plan);
             self.exits = self.exits.max(limits::CANDIDATE_EXITS_MAX);
-            self.tell(drive.now, Level::Warning, &reason, out);
+            self.tell(drive, (Level::Warning, Topic::ProcessUnhealthy), &reason, out);
             self.reason = Some(reason);
             self.doomed = true;
             self.kill(drive.now, out);
@@ -339,7 +343,8 @@ impl Process {
         } else {
             return;
         };
-        self.tell(drive.now, Level::Warning, &format!("{reason}; it is replaced"), out);
+        let text = format!("{reason}; it is replaced");
+        self.tell(drive, (Level::Warning, Topic::ProcessUnhealthy), &text, out);
         self.reason = Some(reason);
         self.doomed = true;
         self.bleed(drive, limits::BLEED_GRACE, out);
@@ -427,8 +432,35 @@ impl Process {
         out.push(Effect::Kill { id: self.id.clone(), run: self.run });
     }
 
-    fn tell(&self, now: Now, level: Level, what: &str, out: &mut Vec<Effect>) {
-        out.push(crate::effect::tell(now, level, format!("{} {what}", self.id)));
+    fn tell(
+        &self,
+        drive: &Drive<'_>,
+        (level, topic): (Level, Topic),
+        what: &str,
+        out: &mut Vec<Effect>,
+    ) {
+        let subject = Subject::process(&self.id, &drive.release.version);
+        out.push(subject.tell(drive.now, level, topic, format!("{} {what}", self.id)));
+    }
+
+    /// Says when a process that kept ending has run for as long as its restarts are counted, or is
+    /// gone for good.
+    fn watch_loop(&mut self, drive: &Drive<'_>, out: &mut Vec<Effect>) {
+        let what = match self.loop_ends() {
+            _ if self.looping.is_some() && self.phase == Phase::Ended => {
+                "is gone; its crash loop is over"
+            }
+            Some(at) if drive.now.at >= at => "has stayed up; its crash loop is over",
+            _ => return,
+        };
+        self.looping = None;
+        self.tell(drive, (Level::Normal, Topic::CrashLoopOver), what, out);
+    }
+
+    /// When its crash loop is over, as far as can be told now.
+    fn loop_ends(&self) -> Option<Moment> {
+        let told = self.looping.filter(|_| self.is_ready())?;
+        Some(told.plus(limits::RESTARTS_WINDOW))
     }
 
     fn why_not_ready(&self, plan: &TierPlan) -> String {

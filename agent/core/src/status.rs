@@ -7,12 +7,19 @@
 use serde::{Deserialize, Serialize};
 
 mod audit;
+mod event;
+mod history;
 mod lifecycle;
 mod line;
 mod pipelines;
 mod releases;
 
 pub use audit::{AuditDocument, Count, SourceAudit};
+pub use event::{EventLevel, EventStatus, Subject, Topic};
+pub use history::{
+    Column, HistoryDocument, HostColumns, Mark, MarkKind, RolloutOutcome, TierColumns, Timeline,
+    TimelineEnd, TimelineStage,
+};
 pub use lifecycle::{DrainStatus, HookStatus, LifecycleStatus, NoticeStatus};
 pub use pipelines::{PipelineStatus, STUCK_AFTER};
 pub use releases::{ReleaseEntry, ReleaseRole, ReleasesDocument};
@@ -339,41 +346,6 @@ pub struct SourceStatus {
     pub error: Option<String>,
 }
 
-/// How much an event matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EventLevel {
-    /// As it should be.
-    Normal,
-    /// Unexpected, and mended.
-    Warning,
-    /// Something was lost, or a person is needed.
-    Error,
-}
-
-impl EventLevel {
-    /// The word people read; the same as in JSON.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventStatus {
-    /// When.
-    pub at: Wall,
-    /// How much it matters.
-    pub level: EventLevel,
-    /// What, as a sentence.
-    pub text: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,8 +388,9 @@ mod tests {
         "disk": {"releases_bytes": 1, "logs_bytes": 2},
         "source_status": {"last_ok": 1, "error": null},
         "pipelines": [{
-            "name": "logs", "sent_per_second": 940, "sent": 12000, "backlog_bytes": 1258291,
-            "oldest_ms": 3000, "last_ok": 1, "dropped": 0, "rejected": 0, "reason": null
+            "name": "logs", "sent_per_second": 940, "sent": 12000, "sent_bytes": 2556000,
+            "backlog_bytes": 1258291, "oldest_ms": 3000, "last_ok": 1, "dropped": 0,
+            "rejected": 0, "reason": null
         }],
         "events": [{"at": 1, "level": "normal", "text": "v42 settled"}]
     }"#;

@@ -82,6 +82,8 @@ pub struct GenerationState {
     pub recent: Recent,
     /// How the requests of the generation before went when this one took over.
     pub baseline_ppm: Option<u32>,
+    /// When another took over from it.
+    pub retired: Option<Moment>,
 }
 
 /// What driving a generation needs to know beside the generation.
@@ -113,6 +115,7 @@ impl GenerationState {
             processes,
             recent: Recent::default(),
             baseline_ppm: None,
+            retired: None,
         }
     }
 

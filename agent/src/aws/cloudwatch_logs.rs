@@ -172,7 +172,7 @@ where
     }
 }
 
-fn call_error<E>(action: &str, error: &SdkError<E>) -> LogsCallError
+pub(super) fn call_error<E>(action: &str, error: &SdkError<E>) -> LogsCallError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -211,6 +211,7 @@ where
 fn classify(status: u16, code: &str) -> Failure {
     match code {
         "ThrottlingException"
+        | "ThrottledException"
         | "Throttling"
         | "LimitExceededException"
         | "RequestLimitExceeded"
@@ -229,9 +230,17 @@ fn classify(status: u16, code: &str) -> Failure {
         | "IncompleteSignature"
         | "OptInRequired" => Failure::Credentials,
         "AccessDenied" | "AccessDeniedException" => Failure::Denied,
-        "InvalidParameterException" | "SerializationException" | "ValidationException" => {
-            Failure::Refused
-        }
+        "InvalidParameterException"
+        | "InvalidParameterValue"
+        | "InvalidParameterValueException"
+        | "InvalidParameterCombination"
+        | "InvalidParameterCombinationException"
+        | "MissingParameter"
+        | "MissingRequiredParameterException"
+        | "InvalidRequestException"
+        | "SerializationException"
+        | "ValidationException"
+        | "ValidationError" => Failure::Refused,
         _ => match status {
             429 => Failure::Throttled,
             401 => Failure::Credentials,
@@ -254,6 +263,7 @@ mod tests {
             (400, "ExpiredTokenException", Failure::Credentials),
             (403, "InvalidSignatureException", Failure::Clock),
             (400, "InvalidParameterException", Failure::Refused),
+            (400, "InvalidParameterValue", Failure::Refused),
             (413, "", Failure::Refused),
             (429, "", Failure::Throttled),
             (403, "", Failure::Denied),

@@ -18,12 +18,15 @@ use crate::errors::chain;
 use crate::fsx::About;
 
 pub mod autoscaling;
+pub mod cloudwatch;
 pub mod cloudwatch_logs;
 pub mod fleet;
 pub mod imds;
 pub mod load_balancing;
 pub mod s3;
 pub mod server_clock;
+pub mod sns;
+pub mod xray;
 
 /// How long region and configuration may take to be found. Off EC2 nobody answers.
 const CONFIG_WITHIN: Duration = Duration::from_secs(5);

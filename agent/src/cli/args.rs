@@ -66,10 +66,22 @@ Example:
     Doctor(DoctorArgs),
     /// Is it all right? What runs, what should run, what happened.
     Status(StatusArgs),
+    /// The last hour and what runs now, in a terminal, until q is pressed.
+    #[command(after_help = "\
+Keys: q quits, p pauses, tab and the arrows choose by what processes are sorted, r reverses.
+
+Example:
+  groundcrew top")]
+    Top,
     /// The releases on this host, or one of them in detail.
     Releases(ReleasesArgs),
     /// What the application printed, across restarts and releases.
     Logs(LogsArgs),
+    /// The list of metrics, and dashboards and alarms made of it.
+    Metrics(MetricsArgs),
+    /// Try out whether people elsewhere are told.
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),
@@ -286,6 +298,73 @@ pub struct AuditArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `groundcrew metrics`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  groundcrew metrics list
+  groundcrew metrics cloudwatch --environment production --region eu-west-1 > dashboard.json
+  groundcrew metrics rules > /etc/prometheus/groundcrew.json")]
+pub struct MetricsArgs {
+    /// What to print.
+    #[command(subcommand)]
+    pub command: MetricsCommand,
+}
+
+/// What `groundcrew metrics` prints.
+#[derive(Debug, Subcommand)]
+pub enum MetricsCommand {
+    /// Each metric: its name for Prometheus, what it is, and what tells its series apart.
+    List(ListArgs),
+    /// A dashboard for CloudWatch.
+    Cloudwatch(PlaceArgs),
+    /// Alarms for CloudWatch, as data for Terraform.
+    Alarms(PlaceArgs),
+    /// A dashboard for Grafana over Prometheus.
+    Grafana,
+    /// Alerting and recording rules for Prometheus.
+    Rules,
+}
+
+/// `groundcrew metrics list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the metrics are in CloudWatch.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The environment.
+    #[arg(long, value_name = "ENV")]
+    pub environment: String,
+    /// The region.
+    #[arg(long, value_name = "REGION", env = "AWS_REGION", hide_env_values = true)]
+    pub region: String,
+    /// The namespace, as metrics.namespace has it.
+    #[arg(long, value_name = "NAME", default_value = "groundcrew")]
+    pub namespace: String,
+}
+
+/// `groundcrew notify`.
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Send a test message through each target of [[notify]], and say how it answered.
+    #[command(after_help = "\
+Exit codes: 0 each has it, 1 one has not, 3 the agent is not running.
+
+Examples:
+  groundcrew notify test
+  groundcrew notify test ops")]
+    Test {
+        /// Only this target.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 /// `groundcrew restart`.

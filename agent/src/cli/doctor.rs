@@ -61,7 +61,7 @@ pub(super) async fn run(
 }
 
 async fn gather(config: HostConfig, client: &ControlClient) -> Facts {
-    let ready = config.http_listen.map(|address| ReadyEndpoint {
+    let ready = config.http.listen.map(|address| ReadyEndpoint {
         port: address.port(),
         loopback: address.ip().is_loopback(),
     });

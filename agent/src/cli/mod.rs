@@ -11,6 +11,8 @@ mod drain;
 mod drill;
 mod fetch;
 mod logs;
+mod metrics;
+mod notify;
 mod promote;
 mod publish;
 mod releases;
@@ -21,6 +23,7 @@ mod rollback;
 mod since;
 mod status;
 mod terminal;
+mod top;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -74,11 +77,14 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
     let client = ControlClient::new(cli.socket);
     let mut out = Output::stdout();
     match cli.command {
-        Command::Check(args) => check::run(&args, &mut out),
+        Command::Check(args) => block_on(check::run(&args, &client, &mut out)),
         Command::Doctor(args) => block_on(doctor::run(&args, &client, &mut out)),
+        Command::Top => block_on(top::run(&client, &mut out)),
         Command::Status(args) => block_on(status::run(&args, &client, &mut out)),
         Command::Releases(args) => block_on(releases::run(&args, &client, &mut out)),
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),
+        Command::Metrics(args) => metrics::run(&args, &mut out),
+        Command::Notify(command) => block_on(notify::run(&command, &client, &mut out)),
         Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
         Command::Drain(args) => block_on(drain::drain(&args, &client, &mut out)),
         Command::Drill(args) => block_on(drill::run(&args, &client, &mut out)),

@@ -29,6 +29,7 @@ fn every_form_of_the_interface_is_taken() {
         "doctor --config groundcrew.toml --json",
         "status",
         "status --json -w",
+        "top",
         "--socket /tmp/a.sock status",
         "status --socket /tmp/a.sock",
         "releases",
@@ -91,8 +92,11 @@ fn the_help_fits_a_screen() {
       check     Validate a configuration file; prints every problem at once
       doctor    Check the timeouts, rights and clocks by which requests are lost, as AWS has them now
       status    Is it all right? What runs, what should run, what happened
+      top       The last hour and what runs now, in a terminal, until q is pressed
       releases  The releases on this host, or one of them in detail
       logs      What the application printed, across restarts and releases
+      metrics   The list of metrics, and dashboards and alarms made of it
+      notify    Try out whether people elsewhere are told
       restart   Replace a tier's processes by new ones, without failing a request
       drain     Let this host leave: out of its load balancers, requests answered, tiers ended
       drill     Play a notice on this host, end to end, and say how it went

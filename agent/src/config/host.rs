@@ -3,19 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use groundcrew_core::limits;
 use groundcrew_core::logs::LogSettings;
+use groundcrew_core::metrics::settings::MetricsSettings;
+use groundcrew_core::notify::settings::{ErrorSettings, TargetSettings};
 use groundcrew_core::spec::{HostLimits, TierOverride};
 use groundcrew_core::types::{Environment, TierName};
 
 use super::fields;
 use super::problem::{Problems, shown};
 use super::reader::{self, Node, Read, Section};
-use super::{LifecycleConfig, SourceUrl, lifecycle, logs, units};
+use super::{
+    HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, http, lifecycle, logs,
+    metrics, notify, traces, units,
+};
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
 const TOP: &[&str] = &[
@@ -29,11 +33,14 @@ const TOP: &[&str] = &[
     "http",
     "lifecycle",
     "logs",
+    "metrics",
+    "traces",
+    "notify",
+    "errors",
     "tier",
 ];
 const POLL: &[&str] = &["interval"];
 const RELEASES: &[&str] = &["keep", "disk_max"];
-const HTTP: &[&str] = &["listen"];
 const TIER: &[&str] = &["port", "processes", "user", "memory_max", "pids_max", "cpu_max", "env"];
 
 /// Where the ledger, the releases and the logs are, unless the file says otherwise.
@@ -82,12 +89,22 @@ pub struct HostConfig {
     pub poll_interval: Duration,
     /// What is kept on disk.
     pub releases: ReleasesConfig,
-    /// Where `/ready` answers; `None`: nowhere.
-    pub http_listen: Option<SocketAddr>,
+    /// Where `/ready`, `/metrics` and the status page answer.
+    pub http: HttpConfig,
     /// The host's place in its Auto Scaling group.
     pub lifecycle: LifecycleConfig,
     /// What is shipped of the logs, and where to.
     pub logs: LogSettings,
+    /// What is sent of the metrics, and where to.
+    pub metrics: MetricsSettings,
+    /// Where applications send what they measure; `None`: nowhere.
+    pub statsd: Option<StatsdConfig>,
+    /// Which requests X-Ray is told about.
+    pub traces: TracesConfig,
+    /// Who is told what happens.
+    pub notify: Vec<TargetSettings>,
+    /// Where errors of applications go; `None`: nowhere.
+    pub errors: Option<ErrorSettings>,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -118,9 +135,14 @@ impl fmt::Debug for HostConfig {
             .field("run_dir", &self.run_dir)
             .field("poll_interval", &self.poll_interval)
             .field("releases", &self.releases)
-            .field("http_listen", &self.http_listen)
+            .field("http", &self.http)
             .field("lifecycle", &self.lifecycle)
             .field("logs", &self.logs)
+            .field("metrics", &self.metrics)
+            .field("statsd", &self.statsd)
+            .field("traces", &self.traces)
+            .field("notify", &self.notify)
+            .field("errors", &self.errors)
             .field("overrides", &overrides)
             .finish()
     }
@@ -133,13 +155,27 @@ pub fn parse(file: &str, text: &str) -> Result<HostConfig, Problems> {
 
 /// Every key of the file, with its path: `environment`, `poll.interval`, `tier.NAME.port`.
 pub fn keys() -> impl Iterator<Item = String> {
-    let tables = ["poll", "releases", "http", "lifecycle", "logs", "tier"];
+    let tables = [
+        "poll",
+        "releases",
+        "http",
+        "lifecycle",
+        "logs",
+        "metrics",
+        "traces",
+        "notify",
+        "errors",
+        "tier",
+    ];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
         .chain(fields::below("poll", POLL))
         .chain(fields::below("releases", RELEASES))
-        .chain(fields::below("http", HTTP))
+        .chain(fields::below("http", http::KEYS))
         .chain(fields::below("lifecycle", lifecycle::KEYS))
         .chain(logs::keys())
+        .chain(metrics::keys())
+        .chain(fields::below("traces", traces::KEYS))
+        .chain(notify::keys())
         .chain(fields::below("tier.NAME", TIER))
 }
 
@@ -160,18 +196,16 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
             .or("interval", POLL_INTERVAL, |node| fields::duration(node, allowed.clone()))
     });
     let releases = top.optional("releases", releases);
-    let http = top.optional("http", |node| {
-        node.section(HTTP)?.optional("listen", |node| {
-            let wanted = "an address and a port, such as \"127.0.0.1:9180\"";
-            node.parse(wanted, |text| {
-                (text.parse::<SocketAddr>()).map_err(|_| format!("{} is not {wanted}", shown(text)))
-            })
-        })
-    });
+    let http = top.or("http", HttpConfig::default(), http::http);
     let lifecycle = top.optional("lifecycle", lifecycle::lifecycle);
     let logs = top.or("logs", LogSettings::default(), logs::logs);
+    let metrics = top.or("metrics", metrics::Metrics::default(), metrics::metrics);
+    let traces = top.or("traces", TracesConfig::default(), traces::traces);
+    let notify = top.or("notify", Vec::new(), notify::targets);
+    let errors = top.optional("errors", notify::errors);
     let overrides = fields::tiers(top, TIER, tier);
-    let config = HostConfig {
+    let metrics = metrics?;
+    let mut config = HostConfig {
         environment: environment?,
         source: source?,
         tiers: tiers?,
@@ -179,11 +213,20 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         run_dir: run_dir?,
         poll_interval: poll?.unwrap_or(POLL_INTERVAL),
         releases: releases?.unwrap_or(ReleasesConfig { keep: KEEP, disk_max: DISK_MAX }),
-        http_listen: http?.flatten(),
+        http: http?,
         lifecycle: lifecycle?.unwrap_or_default(),
         logs: logs?,
+        metrics: metrics.settings,
+        statsd: metrics.statsd,
+        traces: traces?,
+        notify: notify?,
+        errors: errors?,
         overrides: overrides?,
     };
+    if !config.http.asked_for && uses_port(&config, http::LISTEN.port()) {
+        // Where nobody asked for the address, a tier has it.
+        config.http.listen = None;
+    }
     let together =
         [check_directories(top, &config), check_tiers(top, &config), check_ports(top, &config)];
     together.into_iter().collect::<Read<()>>()?;
@@ -316,11 +359,15 @@ fn check_tiers(top: &Section<'_, '_>, config: &HostConfig) -> Read<()> {
     refused.map_or(Ok(()), Err)
 }
 
+fn uses_port(config: &HostConfig, port: u16) -> bool {
+    config.overrides.values().any(|over| over.port == Some(port))
+}
+
 fn check_ports(top: &Section<'_, '_>, config: &HostConfig) -> Read<()> {
     let ports =
         || config.overrides.iter().filter_map(|(tier, over)| Some((tier.clone(), over.port?)));
     fields::distinct_ports(top, ports())?;
-    let listen = config.http_listen.map(|address| address.port());
+    let listen = config.http.listen.map(|address| address.port());
     match ports().find(|(_, port)| Some(*port) == listen) {
         Some((tier, port)) => {
             let message = format!("port {port} is that of tier {tier} too");

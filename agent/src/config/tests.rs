@@ -5,9 +5,14 @@ use std::time::Duration;
 use groundcrew_core::spec::{CrashMode, Handoff, ProcessCount};
 use proptest::prelude::*;
 
-use super::{HostConfig, ParsedRelease, host, release};
+use super::{HostConfig, HttpConfig, ParsedRelease, host, release};
 
+mod http;
 mod logs;
+mod metrics;
+mod notify;
+mod statsd;
+mod traces;
 
 const HOST: &str = r#"
 environment = "production"
@@ -38,6 +43,8 @@ multiline = '^\d'
 units = ["sshd.service"]
 [logs.redact]
 patterns = ['token=\w+']
+[traces]
+sample = "5%"
 "#;
 
 const RELEASE: &str = r#"
@@ -83,7 +90,7 @@ fn the_usual_host_file() {
     assert_eq!(config.tiers.as_ref().unwrap().len(), 1);
     assert_eq!(config.poll_interval, Duration::from_secs(10));
     assert_eq!((config.releases.keep, config.releases.disk_max), (3, 10 << 30));
-    assert_eq!(config.http_listen.unwrap().to_string(), "127.0.0.1:9180");
+    assert_eq!(config.http.listen.unwrap().to_string(), "127.0.0.1:9180");
     let web = &config.overrides[&"web".parse().unwrap()];
     assert_eq!((web.port, web.processes), (Some(8080), Some(ProcessCount::Exactly(2))));
     assert_eq!(web.host.user.as_deref(), Some("app"));
@@ -102,7 +109,7 @@ fn a_host_file_of_two_lines_has_the_defaults() {
     );
     assert_eq!(config.poll_interval, host::POLL_INTERVAL);
     assert_eq!((config.releases.keep, config.releases.disk_max), (host::KEEP, host::DISK_MAX));
-    assert_eq!(config.http_listen, None);
+    assert_eq!(config.http, HttpConfig::default());
     assert!(config.overrides.is_empty());
 }
 
@@ -169,7 +176,7 @@ port = "8080"
     groundcrew.toml:7: poll.interval: 500ms is not within 1s to 1h
     groundcrew.toml:9: releases.keep: 1 is not within 2 to 1000
     groundcrew.toml:10: releases.disk_max: "10 gigabytes" is not a size; write it like "512 MiB"
-    groundcrew.toml:12: http.listen: "localhost:9180" is not an address and a port, such as "127.0.0.1:9180"
+    groundcrew.toml:12: http.listen: "localhost:9180" is not an address and a port, such as "127.0.0.1:9180", or "none"
     groundcrew.toml:14: tier.web.port: 0 is not within 1 to 65535
     groundcrew.toml:15: tier.web.processes: found the string "two", wanted "per-core" or a number, 1 to 256
     groundcrew.toml:16: tier.web.user: 0 is a number; give the user's name

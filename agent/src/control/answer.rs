@@ -41,8 +41,16 @@ pub fn refusal(status: StatusCode, why: impl Into<String>) -> Answer {
 
 /// Newline-delimited JSON that goes on for as long as `lines` does.
 pub fn lines(lines: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Answer {
-    let frames = lines.map(|line| Ok(Frame::data(line)));
-    response(StatusCode::OK, "application/x-ndjson", BodyExt::boxed_unsync(StreamBody::new(frames)))
+    stream("application/x-ndjson", lines)
+}
+
+/// A response that goes on for as long as `pieces` does.
+pub fn stream(
+    media_type: &'static str,
+    pieces: impl futures_util::Stream<Item = Bytes> + Send + 'static,
+) -> Answer {
+    let frames = pieces.map(|piece| Ok(Frame::data(piece)));
+    response(StatusCode::OK, media_type, BodyExt::boxed_unsync(StreamBody::new(frames)))
 }
 
 /// One line of a stream.

@@ -1,22 +1,26 @@
-//! How the agent is asked: HTTP/1.1 with JSON over a unix socket for the command line, and `/ready`
-//! over TCP for load balancers. Reads and carries requests; what they mean is the runtime's.
+//! How the agent is asked: HTTP/1.1 with JSON over a unix socket for the command line, and over TCP
+//! `/ready` for load balancers, `/metrics` for scrapers and the status page for people. Reads and
+//! carries requests; what they mean is the runtime's.
 //!
-//! The unix socket is root's alone. The TCP address answers nothing but whether the host is ready.
+//! The unix socket is root's alone. Over TCP nothing can be changed.
 
 mod answer;
 pub mod client;
+mod live;
+mod page;
+mod public;
 mod routes;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use groundcrew_core::doctor::TierNumbers;
-use groundcrew_core::status::{ReleasesDocument, StatusDocument};
+use groundcrew_core::status::{HistoryDocument, ReleasesDocument, StatusDocument};
 use groundcrew_core::time::Moment;
 use groundcrew_core::types::{TierName, Version};
 use hyper::body::Incoming;
@@ -26,13 +30,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::HttpConfig;
+use crate::errors::chain;
 use crate::fsx::{self, About, FileError};
 use crate::logs::Logs;
+use crate::metrics::Format;
 use answer::Answer;
+use public::{LIVE_MAX, Public};
 use routes::Desk;
 
 /// Questions waiting for the runtime.
@@ -41,6 +49,8 @@ const REQUESTS_MAX: usize = 64;
 const CONNECTIONS_MAX: usize = 256;
 /// How long a client may take to send its request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of what is sent to it (`TCP_USER_TIMEOUT`, tcp(7)).
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Pause after the system refused a connection, for want of files usually.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Root's alone: whoever may ask may also restart.
@@ -105,9 +115,28 @@ pub enum Request {
     /// Go on as the binary that is on disk; answered when that has been tried out.
     Reload(oneshot::Sender<Result<(), String>>),
     /// Everything that is measured, as text; `None`: it could not be written.
-    Metrics(oneshot::Sender<Option<String>>),
+    Metrics {
+        /// For whom.
+        format: Format,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Option<String>>,
+    },
+    /// What was measured in the last hour?
+    History {
+        /// Only the rows after this one; 0: all.
+        after: u64,
+        /// Where the answer goes.
+        answer: oneshot::Sender<HistoryDocument>,
+    },
     /// Which agent is this?
     Agent(oneshot::Sender<AgentDocument>),
+    /// Send a test message to one target of `[[notify]]`, or to all.
+    NotifyTest {
+        /// Only this one.
+        name: Option<String>,
+        /// How each answered, or why none was asked.
+        answer: oneshot::Sender<Result<Vec<NotifyTest>, String>>,
+    },
     /// Replace a tier's processes.
     Restart {
         /// Which tier.
@@ -130,12 +159,23 @@ pub struct AgentDocument {
     pub failed: Option<String>,
 }
 
+/// How a target answered to a test message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyTest {
+    /// Its name.
+    pub name: String,
+    /// Of which kind it is, such as `slack`.
+    pub kind: String,
+    /// Why it does not have the message; `None`: it has.
+    pub failed: Option<String>,
+}
+
 /// What the answers are made of.
 pub struct Serving {
     /// The unix socket.
     pub socket: Utf8PathBuf,
-    /// Where `/ready` answers.
-    pub http: Option<SocketAddr>,
+    /// Where `/ready`, `/metrics` and the status page answer.
+    pub http: HttpConfig,
     /// Whether the host is ready.
     pub ready: watch::Receiver<bool>,
     /// What the processes printed.
@@ -154,13 +194,17 @@ impl Control {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let cancel = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        if let Some(address) = serving.http {
-            let listener = listen_tcp(address)?;
-            let ready = serving.ready.clone();
-            let requests = requests.clone();
-            let answer = move |request| {
-                let (ready, requests) = (*ready.borrow(), requests.clone());
-                async move { routes::public(&request, ready, &requests).await }
+        if let Some(listener) = listen_public(serving.http)? {
+            let public = Public {
+                requests: requests.clone(),
+                ready: serving.ready.clone(),
+                cancel: cancel.clone(),
+                page: serving.http.page,
+                live: Arc::new(Semaphore::new(LIVE_MAX)),
+            };
+            let answer = move |request, peer| {
+                let public = public.clone();
+                async move { public.answer(&request, peer).await }
             };
             tasks.spawn(serve(listener, answer, cancel.clone()));
         }
@@ -172,7 +216,7 @@ impl Control {
             .about("protect", &path)?;
         let desk =
             Desk { requests, ready: serving.ready, logs: serving.logs, cancel: cancel.clone() };
-        let answer = move |request| {
+        let answer = move |request, ()| {
             let desk = desk.clone();
             async move { desk.answer(&request).await }
         };
@@ -184,6 +228,21 @@ impl Control {
     pub async fn shutdown(mut self) {
         self.cancel.cancel();
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// The socket for strangers; `None`: there is none.
+fn listen_public(http: HttpConfig) -> Result<Option<TcpListener>, ControlError> {
+    let Some(address) = http.listen else { return Ok(None) };
+    match listen_tcp(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if http.asked_for => Err(error),
+        // Nobody asked for it: an agent without a page runs its tiers as well.
+        Err(error) => {
+            let why = chain(&error);
+            tracing::warn!("{why}; there is no status page: set http.listen, or \"none\"");
+            Ok(None)
+        }
     }
 }
 
@@ -199,30 +258,42 @@ fn listen_tcp(address: SocketAddr) -> Result<TcpListener, ControlError> {
 /// What both sockets are: a source of connections.
 trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// What is known of who connects.
+    type Peer: Copy + Send + 'static;
 
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
+    type Peer = IpAddr;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Ok(Self::accept(self).await?.0)
+    async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
+        let (stream, peer) = Self::accept(self).await?;
+        let taken_within = u32::try_from(TAKEN_WITHIN.as_millis()).unwrap_or(u32::MAX);
+        // Without these the connection works as well, only worse.
+        let limited = rustix::net::sockopt::set_tcp_user_timeout(&stream, taken_within);
+        if let Err(error) = limited.map_err(io::Error::from).and(stream.set_nodelay(true)) {
+            tracing::debug!("an option of a connection was not set: {error}");
+        }
+        Ok((stream, peer.ip()))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = UnixStream;
+    type Peer = ();
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(Self::accept(self).await?.0)
+    async fn accept(&self) -> io::Result<(UnixStream, ())> {
+        Ok((Self::accept(self).await?.0, ()))
     }
 }
 
 /// Answers everybody who connects, until it is told to stop.
-async fn serve<F, A>(listener: impl Accept, answer: F, cancel: CancellationToken)
+async fn serve<L, F, A>(listener: L, answer: F, cancel: CancellationToken)
 where
-    F: Fn(hyper::Request<Incoming>) -> A + Clone + Send + 'static,
+    L: Accept,
+    F: Fn(hyper::Request<Incoming>, L::Peer) -> A + Clone + Send + 'static,
     A: Future<Output = Answer> + Send + 'static,
 {
     let mut connections = JoinSet::new();
@@ -231,7 +302,10 @@ where
             () = cancel.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok(stream) => drop(connections.spawn(connection(stream, answer.clone()))),
+                Ok((stream, peer)) => {
+                    let answer = answer.clone();
+                    connections.spawn(connection(stream, move |request| answer(request, peer)));
+                }
                 Err(error) => pause(&error).await,
             },
         }

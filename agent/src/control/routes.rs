@@ -22,7 +22,7 @@ const REASON_BYTES_MAX: usize = 1000;
 /// How often a watched status is looked at: as often as a person sees.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// `GET /ready` for load balancers and `GET /metrics` for scrapers; nothing else is public.
+/// `GET /ready` for load balancers and `GET /metrics` for scrapers.
 pub async fn public(
     request: &hyper::Request<Incoming>,
     ready: bool,
@@ -36,7 +36,10 @@ pub async fn public(
         (&Method::GET | &Method::HEAD, "/ready") => {
             answer::whole(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n")
         }
-        _ => answer::refusal(StatusCode::NOT_FOUND, "there are only GET /ready and GET /metrics"),
+        _ => {
+            let why = "there are only GET /ready, GET /metrics and the status page";
+            answer::refusal(StatusCode::NOT_FOUND, why)
+        }
     }
 }
 
@@ -44,14 +47,13 @@ pub async fn public(
 async fn metrics(request: &hyper::Request<Incoming>, requests: &mpsc::Sender<Request>) -> Answer {
     let accept = request.headers().get(hyper::header::ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (sender, receiver) = oneshot::channel();
-    if requests.send(Request::Metrics(sender)).await.is_err() {
+    let format = Format::accepted(accept);
+    let (answer, receiver) = oneshot::channel();
+    if requests.send(Request::Metrics { format, answer }).await.is_err() {
         return answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the agent is going");
     }
     match receiver.await {
-        Ok(Some(text)) => {
-            answer::whole(StatusCode::OK, Format::accepted(accept).media_type(), text)
-        }
+        Ok(Some(text)) => answer::whole(StatusCode::OK, format.media_type(), text),
         _ => answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "there are no metrics now"),
     }
 }
@@ -95,7 +97,9 @@ impl Desk {
             (&Method::POST, "/v1/drill") => self.drill(&query).await,
             (&Method::POST, "/v1/standby") => self.order(Request::Standby).await,
             (&Method::POST, "/v1/reload") => self.reload().await,
+            (&Method::POST, "/v1/notify/test") => self.notify_test(&query).await,
             (&Method::GET, "/v1/agent") => self.agent().await,
+            (&Method::GET, "/v1/history") => self.history(&query).await,
             (&Method::GET, "/ready" | "/metrics") => {
                 let ready = *self.ready.borrow();
                 return public(request, ready, &self.requests).await;
@@ -130,10 +134,26 @@ impl Desk {
         }
     }
 
+    async fn notify_test(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let request = Request::NotifyTest { name: query.get("name"), answer: sender };
+        match self.ask(request, receiver).await? {
+            Ok(tests) => Ok(answer::json(StatusCode::OK, &tests)),
+            Err(why) => Err(Refused(StatusCode::NOT_FOUND, why)),
+        }
+    }
+
     async fn agent(&self) -> Result<Answer, Refused> {
         let (sender, receiver) = oneshot::channel();
         let agent = self.ask(Request::Agent(sender), receiver).await?;
         Ok(answer::json(StatusCode::OK, &agent))
+    }
+
+    async fn history(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let after = query.parse("after")?.unwrap_or(0);
+        let (sender, receiver) = oneshot::channel();
+        let history = self.ask(Request::History { after, answer: sender }, receiver).await?;
+        Ok(answer::json(StatusCode::OK, &history))
     }
 
     async fn restart(&self, query: &Query<'_>) -> Result<Answer, Refused> {

@@ -94,7 +94,8 @@ impl Stage {
         let host = format!(
             "environment = \"{environment}\"\nsource = \"{source}\"\nstate_dir = \"{top}/state\"\n\
              run_dir = \"{top}/run\"\ntiers = [\"web\"]\n\n[poll]\ninterval = \"1s\"\n\n\
-             [logs.to]\nkind = \"none\"\n"
+             [http]\nlisten = \"none\"\n\n[logs.to]\nkind = \"none\"\n\n\
+              [metrics.to]\nkind = \"none\"\n"
         );
         fsx::write_atomic(&top.join("groundcrew.toml"), host.as_bytes(), 0o600)?;
         let client = ControlClient::new(top.join("run/control.sock"));

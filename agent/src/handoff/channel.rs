@@ -56,7 +56,7 @@ pub enum ChannelError {
 }
 
 /// What a process said. Never [`FromProcess::Unknown`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ChannelEvent {
     /// Who, as far as the kernel knows.
     pub id: ProcessId,

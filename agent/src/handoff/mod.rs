@@ -6,6 +6,8 @@
 pub mod balance;
 pub mod channel;
 pub mod listener;
+mod notes;
 pub mod preload;
 pub mod protocol;
+mod report;
 pub mod stats;

@@ -12,7 +12,10 @@ const fs = require('fs');
 const net = require('net');
 const path = require('path');
 const { channel: diagnostics } = require('diagnostics_channel');
-const { performance, monitorEventLoopDelay } = require('perf_hooks');
+const {
+  performance, monitorEventLoopDelay, PerformanceObserver, constants,
+} = require('perf_hooks');
+const v8 = require('v8');
 
 const SOCKET_FD = 3;
 const BACKLOG = 4096;
@@ -27,11 +30,21 @@ const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
 const NOTICE_MS = 1000; // between the two GOAWAY frames of an HTTP/2 session
 const REPORT_MS = { busy: 1000, idle: 10000, debounce: 50 };
 const CRASH_BYTES_MAX = 500;
+const CRASH_NAME_CHARS_MAX = 100;
+const CRASH_STACK_BYTES_MAX = 16 * 1024;
 const CRASH_BLEED_MS_DEFAULT = 5000;
 const PORTS_REPORTED_MAX = 16;
 const COMPLAINTS_MAX = 10;
-const BUCKETS = 96; // bucket i holds latencies up to 64 * 2^(i/4) microseconds
+// Bucket i holds times up to 2^(i/40) microseconds; the last one, from 19 hours on, all others.
+const BUCKETS_PER_DOUBLING = 40;
+const BUCKETS = 1441;
 const LAG_RESOLUTION_MS = 20;
+// Requests noted for X-Ray between two ticks, and in one line: it stays below LINE_BYTES_MAX also
+// when all of them are at their longest.
+const NOTES_MAX = 256;
+const NOTES_PER_LINE_MAX = 16;
+const ROOT_ALONE_CHARS = 40; // `Root=` and an id, as load balancers begin a trace
+const NOTE_CHARS_MAX = { trace: 512, method: 16, path: 500, host: 255, agent: 200, ip: 64 };
 // An ALB keeps idle connections for 60 s by default; the end that closes first must not be ours.
 const KEEP_ALIVE_MS = 75000;
 const HEADERS_MS = 76000;
@@ -73,9 +86,9 @@ function print(text) {
   }
 }
 
-const contained = (what, run) => function (argument) {
+const contained = (what, run) => function (argument, another) {
   try {
-    return run.call(this, argument);
+    return run.call(this, argument, another);
   } catch (error) {
     complain(what, error);
     return undefined;
@@ -400,12 +413,17 @@ function observe(server) {
       session[kConnection] = connection;
       if (connection.closing) closeSession(session);
     });
-    on('stream', (stream) => {
+    on('stream', (stream, headers) => {
       const connection = stream.session && stream.session[kConnection];
       if (!connection) return;
       const began = begin(connection);
       stream.once('close', contained('follow a stream', () => {
-        end(connection, began, (stream.sentHeaders && stream.sentHeaders[':status']) || 0);
+        const status = (stream.sentHeaders && stream.sentHeaders[':status']) || 0;
+        const ms = end(connection, began, status);
+        if (tracing === null || ms < 0 || !isSampled(headers['x-amzn-trace-id'])) return;
+        if (!hasRoom()) return;
+        const length = stream.sentHeaders && stream.sentHeaders['content-length'];
+        note(headers, headers[':method'], headers[':path'], status, ms, length);
       }));
     });
   }
@@ -425,12 +443,13 @@ function requested({ socket, response, request }) {
   response[kPutOff] = true;
 }
 
-function responseFinished({ socket, response }) {
+function responseFinished({ socket, response, request }) {
   const connection = socket[kConnection];
   if (connection === undefined) return;
   const { began } = connection;
   if (connection.inFlight > 1) connection.began = connection.pipelined.shift();
-  end(connection, began, response.statusCode);
+  const ms = end(connection, began, response.statusCode);
+  if (tracing !== null && ms >= 0) trace(request, response, response.statusCode, ms);
 }
 
 function begin(connection) {
@@ -442,18 +461,22 @@ function begin(connection) {
   return connection.active;
 }
 
+// How long it took, in milliseconds; -1: it was counted before.
 function end(connection, began, status) {
-  if (connection.inFlight === 0) return; // the connection went first, and took it along
+  if (connection.inFlight === 0) return -1; // the connection went first, and took it along
   connection.inFlight--;
   inFlight--;
-  if (status > 0) record(performance.now() - began, status);
+  const ms = performance.now() - began;
+  if (status > 0) record(ms, status);
   else totals.aborted++;
   if (bleeding !== null) settle();
+  return ms;
 }
 
 function disconnected() {
   const connection = this[kConnection];
   connections.delete(connection);
+  if (tracing !== null && connection.inFlight > 0) traceUnanswered(connection);
   inFlight -= connection.inFlight;
   totals.aborted += connection.inFlight;
   connection.inFlight = 0;
@@ -612,6 +635,7 @@ function drained() {
   clearTimeout(bleeding.timer);
   clearTimeout(bleeding.check);
   stopTaking();
+  sendNotes();
   state = 'drained';
   bleeding.result = { type: 'drained', ...bleeding.lost };
   send('drained', bleeding.result);
@@ -624,12 +648,34 @@ let crashed = false;
 
 // The monitor event changes nothing about what Node does next.
 function reportCrash(error) {
-  const handlers = process.listeners('uncaughtException').filter((one) => one !== bleedCrash);
-  if (crashed || handlers.length > 0 || process.hasUncaughtExceptionCaptureCallback()) return;
+  if (crashed) {
+    if (dying !== null && dying.error === error) sendNow(crashOf(error, true)); // and now it dies
+    return;
+  }
+  const handlers = process.listeners('uncaughtException');
+  const bleeds = handlers.includes(bleedCrash);
+  if (handlers.length > Number(bleeds) || process.hasUncaughtExceptionCaptureCallback()) return;
   crashed = true;
-  // Not error.stack: once that is formatted, V8 forgets where the error was made (see die).
-  const text = Buffer.from(String(error).split('\n', 1)[0]).subarray(0, CRASH_BYTES_MAX);
-  sendNow({ type: 'crash', message: text.toString().replace(/\uFFFD+$/, '') });
+  sendNow(crashOf(error, !bleeds));
+}
+
+// Once `error.stack` is formatted, V8 forgets where the error was made. Node has looked by the time
+// that this event comes, but will look again at an error that is thrown again (see die): then its
+// stack has to wait for that.
+function crashOf(error, withStack) {
+  const text = String(error).split('\n', 1)[0];
+  const message = { type: 'crash', message: bytes(text, CRASH_BYTES_MAX) };
+  if (!withStack || error === null || typeof error !== 'object') return message;
+  const { name, stack } = error;
+  if (typeof name === 'string') message.name = name.slice(0, CRASH_NAME_CHARS_MAX);
+  if (typeof stack === 'string') message.stack = bytes(stack, CRASH_STACK_BYTES_MAX);
+  return message;
+}
+
+// The beginning of a text, without half a character at its end.
+function bytes(text, max) {
+  if (text.length <= max / 3) return text;
+  return Buffer.from(text.slice(0, max)).subarray(0, max).toString().replace(/\uFFFD+$/, '');
 }
 
 // Opt-in: the process dies as it would have, only after the other requests had their answer.
@@ -665,13 +711,21 @@ function die() {
 // ---- Reports -----------------------------------------------------------------------------------
 
 const totals = {
-  classes: new Uint32Array(6), latency: new Uint32Array(BUCKETS), aborted: 0, any: 0,
+  classes: new Uint32Array(6), latency: new Uint32Array(BUCKETS), latencyMs: 0, aborted: 0, any: 0,
+  gc: {}, // by kind: { buckets, ms }
 };
-const report = { timer: null, soon: null, at: 0, connections: 0, lag: null };
+const report = {
+  timer: null, soon: null, at: 0, connections: 0, lag: null, utilization: null, heapLimit: 0,
+};
+
+function bucketOf(ms) {
+  const bucket = Math.ceil(BUCKETS_PER_DOUBLING * Math.log2(ms * 1000));
+  return bucket < 0 ? 0 : bucket >= BUCKETS ? BUCKETS - 1 : bucket;
+}
 
 function record(latencyMs, status) {
-  const bucket = Math.ceil(4 * Math.log2(latencyMs * (1000 / 64)));
-  totals.latency[bucket < 0 ? 0 : bucket >= BUCKETS ? BUCKETS - 1 : bucket]++;
+  totals.latency[bucketOf(latencyMs)]++;
+  totals.latencyMs += latencyMs;
   totals.classes[status >= 100 && status < 600 ? (status / 100) | 0 : 0]++;
   totals.any++;
 }
@@ -680,13 +734,37 @@ function startReports() {
   if (report.timer) return;
   report.at = performance.now();
   report.lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
+  report.utilization = performance.eventLoopUtilization();
+  report.heapLimit = v8.getHeapStatistics().heap_size_limit;
+  contain('follow the garbage collector', watchCollector);
   report.timer = setInterval(contained('report', tick), REPORT_MS.busy).unref();
+}
+
+function watchCollector() {
+  const kinds = {
+    [constants.NODE_PERFORMANCE_GC_MINOR]: 'minor',
+    [constants.NODE_PERFORMANCE_GC_MAJOR]: 'major',
+    [constants.NODE_PERFORMANCE_GC_INCREMENTAL]: 'incremental',
+    [constants.NODE_PERFORMANCE_GC_WEAKCB]: 'weakcb',
+  };
+  new PerformanceObserver(contained('follow the garbage collector', (list) => {
+    for (const { duration, detail } of list.getEntries()) collected(kinds[detail.kind], duration);
+  })).observe({ entryTypes: ['gc'] });
+}
+
+function collected(kind, ms) {
+  if (kind === undefined) return;
+  const all = totals.gc[kind] || (totals.gc[kind] = { buckets: new Map(), ms: 0 });
+  const bucket = bucketOf(ms);
+  all.buckets.set(bucket, (all.buckets.get(bucket) || 0) + 1);
+  all.ms += ms;
 }
 
 function tick() {
   const busy = totals.any + totals.aborted + inFlight + connections.size > 0;
   if (!busy) report.lag.disable(); // fifty wake-ups a second, for nothing
   if (busy || performance.now() - report.at >= REPORT_MS.idle - REPORT_MS.busy / 2) sendStats();
+  sendNotes();
 }
 
 // Balancing needs to know soon; the next line will do for small changes.
@@ -713,17 +791,31 @@ function sendStats() {
   totals.latency.forEach((n, i) => {
     if (n > 0) latency.push([i, n]);
   });
+  const gc = {};
+  for (const [kind, { buckets, ms }] of Object.entries(totals.gc)) {
+    gc[kind] = { pairs: [...buckets], sum_us: Math.round(ms * 1000) };
+  }
+  const memory = process.memoryUsage();
+  const utilization = performance.eventLoopUtilization();
+  const { utilization: busyShare } = performance.eventLoopUtilization(
+    utilization, report.utilization,
+  );
   send('stats', {
-    type: 'stats', interval_ms: Math.round(now - report.at), status, latency,
+    type: 'stats', interval_ms: Math.round(now - report.at), status,
+    scale: BUCKETS_PER_DOUBLING, latency, latency_sum_us: Math.round(totals.latencyMs * 1000),
     in_flight: inFlight, connections: connections.size, websockets: websockets(),
     aborted: totals.aborted, lag_p50_us: lagUs(50), lag_p99_us: lagUs(99),
-    heap_bytes: process.memoryUsage().heapUsed,
+    heap_bytes: memory.heapUsed, heap_total_bytes: memory.heapTotal,
+    heap_limit_bytes: report.heapLimit, external_bytes: memory.external,
+    utilization_ppm: Math.round(busyShare * 1e6), gc,
   });
   totals.classes.fill(0);
   totals.latency.fill(0);
-  totals.aborted = totals.any = 0;
+  totals.latencyMs = totals.aborted = totals.any = 0;
+  totals.gc = {};
   report.at = now;
   report.connections = connections.size;
+  report.utilization = utilization;
   report.lag.reset();
 }
 
@@ -731,6 +823,109 @@ function sendStats() {
 function lagUs(percentile) {
   const us = report.lag.percentile(percentile) / 1000 - LAG_RESOLUTION_MS * 1000;
   return Math.max(0, Math.round(us));
+}
+
+// ---- Traces ------------------------------------------------------------------------------------
+
+// What becomes a segment in X-Ray: `[traces]` of the host's file. A request is looked at when it is
+// over, and nothing of it is changed: what the app's own SDK sees and sends stays as it was.
+const tracing = tracingWanted(env.GROUNDCREW_TRACES);
+const notes = { waiting: [], dropped: 0 };
+
+// `50000`, or `50000 follow`: so many of a million, and whether a decision in the header counts.
+function tracingWanted(text) {
+  if (!text) return null;
+  const [ppm, follow] = text.split(' ');
+  return Number(ppm) >= 0 ? { below: (Number(ppm) / 1e6) * 2 ** 32, follow: follow === 'follow' }
+    : null;
+}
+
+// Decided by the trace's id: every tier that a request comes through decides the same.
+function isSampled(header) {
+  if (typeof header !== 'string') return Math.random() * 2 ** 32 < tracing.below;
+  if (tracing.follow && header.length > ROOT_ALONE_CHARS) {
+    const at = header.indexOf('Sampled=');
+    const flag = at < 0 ? '' : header[at + 8];
+    if (flag === '1' || flag === '0') return flag === '1';
+  }
+  const at = header.startsWith('Root=1-') ? 0 : header.indexOf('Root=1-');
+  const last = at < 0 ? -1 : hexAt(header, at + 32);
+  return (last < 0 ? Math.random() * 2 ** 32 : last) < tracing.below;
+}
+
+// Eight digits as a number; -1: they are none.
+function hexAt(text, at) {
+  let number = 0;
+  for (let i = at; i < at + 8; i++) {
+    const code = text.charCodeAt(i) | 32; // digits have that bit; past the end it is 32
+    const digit = code >= 97 ? code - 87 : code - 48;
+    if (!(digit >= 0 && digit < 16) || (code > 57 && code < 97)) return -1;
+    number = number * 16 + digit;
+  }
+  return number;
+}
+
+// Not by `request.headers`, which Node only makes for those who ask.
+function traceHeader({ rawHeaders }) {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i];
+    if (name.length === 15 && (name.charCodeAt(2) | 32) === 97
+      && name.toLowerCase() === 'x-amzn-trace-id') return rawHeaders[i + 1];
+  }
+  return undefined;
+}
+
+function trace(request, response, status, ms) {
+  if (!isSampled(traceHeader(request)) || !hasRoom()) return;
+  // Routers of frameworks cut off what they have matched, and keep the whole here.
+  const url = typeof request.originalUrl === 'string' ? request.originalUrl : request.url;
+  const length = response.getHeader('content-length');
+  note(request.headers, request.method, url, status, ms, length);
+}
+
+// What there is no room for is counted, and costs no more.
+function hasRoom() {
+  const free = notes.waiting.length < NOTES_MAX;
+  if (!free) notes.dropped++;
+  return free;
+}
+
+// The newest of those that were in flight when the connection went.
+function traceUnanswered({ latest, began, pipelined }) {
+  if (latest === null || !latest.req) return;
+  const since = pipelined.length > 0 ? pipelined[pipelined.length - 1] : began;
+  trace(latest.req, latest, 0, performance.now() - since);
+}
+
+function note(headers, method, url, status, ms, sentLength) {
+  const text = (value, max) => (typeof value === 'string' ? value.slice(0, max) : undefined);
+  const length = sentLength === undefined ? NaN : Number(sentLength);
+  // The last is the one that the load balancer saw; those before it are what the client says.
+  const forwarded = headers['x-forwarded-for'];
+  const ip = typeof forwarded === 'string' ? forwarded.slice(-NOTE_CHARS_MAX.ip) : undefined;
+  notes.waiting.push({
+    trace: text(headers['x-amzn-trace-id'], NOTE_CHARS_MAX.trace),
+    method: text(method, NOTE_CHARS_MAX.method),
+    path: (text(url, NOTE_CHARS_MAX.path) || '').split(/[?#]/, 1)[0],
+    host: text(headers.host || headers[':authority'], NOTE_CHARS_MAX.host),
+    https: headers['x-forwarded-proto'] === 'https' || undefined,
+    ip: ip && ip.slice(ip.lastIndexOf(',') + 1).trim(),
+    agent: text(headers['user-agent'], NOTE_CHARS_MAX.agent),
+    status, ended_ms: Date.now(), us: Math.round(ms * 1000),
+    bytes: Number.isSafeInteger(length) && length >= 0 ? length : undefined,
+  });
+}
+
+// What waits goes with the next tick when the agent has not taken what was said before.
+function sendNotes() {
+  if (notes.waiting.length + notes.dropped === 0 || !channel.open) return;
+  if ([...channel.pending.keys()].some((kind) => kind.startsWith('traces'))) return;
+  do {
+    const requests = notes.waiting.splice(0, NOTES_PER_LINE_MAX);
+    const kind = `traces ${notes.waiting.length}`;
+    send(kind, { type: 'traces', dropped: notes.dropped, requests });
+    notes.dropped = 0;
+  } while (notes.waiting.length > 0);
 }
 
 // ---- Start -------------------------------------------------------------------------------------

@@ -30,6 +30,15 @@ pub fn write(run_dir: &Utf8Path) -> Result<Utf8PathBuf, FileError> {
     Ok(path)
 }
 
+/// Which requests the preload notes for X-Ray.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tracing {
+    /// Of those that nobody has decided about, so many in a million.
+    pub sample_ppm: u32,
+    /// Whether the flag of `X-Amzn-Trace-Id` decides, where there is one.
+    pub follow: bool,
+}
+
 /// The variables of the handoff: those that are the same for each process of a tier.
 /// `node_options` is what the release or the host set; the preload goes behind it, so that an app's
 /// own preloads (tracing) come first.
@@ -40,6 +49,7 @@ pub fn environment(
     handoff: Handoff,
     crash: CrashMode,
     node_options: Option<&str>,
+    tracing: Option<Tracing>,
 ) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
@@ -52,6 +62,10 @@ pub fn environment(
         CrashMode::Bleed => "bleed",
     };
     set("GROUNDCREW_CRASH", crash.to_owned());
+    if let Some(Tracing { sample_ppm, follow }) = tracing {
+        let follow = if follow { " follow" } else { "" };
+        set("GROUNDCREW_TRACES", format!("{sample_ppm}{follow}"));
+    }
     let require = format!("--require {}", quote(preload.as_str()));
     let before = node_options.map(str::trim).filter(|options| !options.is_empty());
     let options = before.map_or_else(|| require.clone(), |before| format!("{before} {require}"));
@@ -78,6 +92,23 @@ mod tests {
         assert!(SOURCE.contains(&format!("const KEEP_ALIVE_MS = {ms};")));
     }
 
+    #[test]
+    fn traces_are_asked_for_where_they_are_wanted() {
+        let set = |tracing| {
+            let (channel, preload) = ("/c".into(), "/p".into());
+            environment(channel, preload, Handoff::Node, CrashMode::Exit, None, tracing)
+        };
+        let traces = |tracing| {
+            let found = set(tracing).into_iter().find(|(name, _)| name == "GROUNDCREW_TRACES");
+            found.map(|(_, value)| value)
+        };
+        assert_eq!(traces(None), None);
+        let tracing = Tracing { sample_ppm: 50_000, follow: false };
+        assert_eq!(traces(Some(tracing)).as_deref(), Some("50000"));
+        let tracing = Tracing { sample_ppm: 0, follow: true };
+        assert_eq!(traces(Some(tracing)).as_deref(), Some("0 follow"));
+    }
+
     fn options(preload: &str, before: Option<&str>) -> String {
         let set = environment(
             "/run/channel.sock".into(),
@@ -85,6 +116,7 @@ mod tests {
             Handoff::Node,
             CrashMode::Bleed,
             before,
+            None,
         );
         assert_eq!(set[0], ("GROUNDCREW_CHANNEL".to_owned(), "/run/channel.sock".to_owned()));
         assert_eq!(set[1], ("GROUNDCREW_CRASH".to_owned(), "bleed".to_owned()));
@@ -107,6 +139,7 @@ mod tests {
             Handoff::ListenFds,
             CrashMode::Exit,
             Some("-r a"),
+            None,
         );
         assert!(set.is_empty());
     }

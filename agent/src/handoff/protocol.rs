@@ -9,29 +9,41 @@
 //!
 //! The environment that goes with it:
 //!
-//! | variable | |
-//! |---|---|
-//! | `GROUNDCREW_PROCESS`, `GROUNDCREW_RUN`, `GROUNDCREW_RELEASE` | `web.17.1`, the count of its
-//! starts, `v42` | | `GROUNDCREW_CHANNEL`, `GROUNDCREW_PROBE` | the channel's socket; where the
-//! process opens its probe socket | | `GROUNDCREW_CRASH` | `exit` or `bleed` | | `PORT`, `TMPDIR` |
-//! the tier's port, the process's own directory | | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` |
-//! sd_listen_fds(3): fd 3 is the listening socket | | `NODE_OPTIONS` | `--require` of the preload,
-//! behind what was there |
+//! - `GROUNDCREW_PROCESS`, `GROUNDCREW_RUN`, `GROUNDCREW_RELEASE`: `web.17.1`, the count of its
+//!   starts, `v42`;
+//! - `GROUNDCREW_CHANNEL`, `GROUNDCREW_PROBE`: the channel's socket; where the process opens its
+//!   probe socket;
+//! - `GROUNDCREW_CRASH`: `exit` or `bleed`;
+//! - `GROUNDCREW_TRACES`, where something is traced: `50000` of a million requests, and `follow`
+//!   behind it when the flag of `X-Amzn-Trace-Id` decides;
+//! - `PORT`, `TMPDIR`: the tier's port, the process's own directory;
+//! - `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`: sd_listen_fds(3), fd 3 is the listening socket;
+//! - `NODE_OPTIONS`: `--require` of the preload, behind what was there.
 //!
 //! Children inherit the variables; `LISTEN_PID` and fd 3 are right in the process itself alone.
 
 use groundcrew_core::types::{Pid, ProcessId, Run};
 use serde::{Deserialize, Serialize};
 
-use super::stats::Latency;
+pub use super::notes::Notes;
+pub use super::report::{Gc, GcKind, Stats, StatusCounts};
 
 /// Bytes of one line, its newline included.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// How a report begins as the preload writes it. Nearly all lines are reports, and one whose type
+/// is known is read in one go, where others are kept as a tree until their type is found.
+const STATS_BEGIN: &[u8] = br#"{"type":"stats","#;
 /// Bytes of a crash message that are kept.
 pub const CRASH_BYTES_MAX: usize = 500;
+/// Bytes of an exception's stack that are kept.
+pub const STACK_BYTES_MAX: usize = 16 * 1024;
+/// Lines of it.
+const STACK_LINES_MAX: usize = 200;
+/// Bytes of an exception's name.
+const NAME_BYTES_MAX: usize = 100;
 
 /// What a process says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromProcess {
     /// The first line of every connection.
@@ -66,16 +78,25 @@ pub enum FromProcess {
     Crash {
         /// The first line of the exception.
         message: String,
+        /// Its name, such as `TypeError`.
+        #[serde(default)]
+        name: Option<String>,
+        /// Where it was thrown. With `GROUNDCREW_CRASH=bleed` it comes with a second such line,
+        /// when the process ends.
+        #[serde(default)]
+        stack: Option<String>,
     },
     /// What it did since the last such line.
     Stats(Stats),
+    /// Requests to tell X-Ray about.
+    Traces(Notes),
     /// A type this version does not know.
     #[serde(other)]
     Unknown,
 }
 
 /// Who connects, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Hello {
     /// `GROUNDCREW_PROCESS`.
     pub process: ProcessId,
@@ -91,7 +112,7 @@ pub struct Hello {
 }
 
 /// How far a process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The app has not called listen on `PORT`.
@@ -104,77 +125,6 @@ pub enum State {
     Bleeding,
     /// It has no connection left, and takes none.
     Drained,
-}
-
-/// What a process did. Probes are never counted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Stats {
-    /// How long it took to do that.
-    pub interval_ms: u64,
-    /// Answers by class of status.
-    pub status: StatusCounts,
-    /// How long the answers took.
-    pub latency: Latency,
-    /// Requests without an answer now.
-    pub in_flight: u64,
-    /// Open connections now, WebSockets included.
-    pub connections: u32,
-    /// Open WebSocket connections now.
-    pub websockets: u32,
-    /// Median delay of the event loop, in microseconds.
-    pub lag_p50_us: u64,
-    /// 99th percentile of it.
-    pub lag_p99_us: u64,
-    /// Used heap.
-    pub heap_bytes: u64,
-}
-
-/// Answers by class of status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StatusCounts {
-    /// 100 to 199.
-    #[serde(rename = "1xx", skip_serializing_if = "is_zero")]
-    pub informational: u64,
-    /// 200 to 299.
-    #[serde(rename = "2xx", skip_serializing_if = "is_zero")]
-    pub success: u64,
-    /// 300 to 399.
-    #[serde(rename = "3xx", skip_serializing_if = "is_zero")]
-    pub redirect: u64,
-    /// 400 to 499.
-    #[serde(rename = "4xx", skip_serializing_if = "is_zero")]
-    pub client_error: u64,
-    /// 500 to 599.
-    #[serde(rename = "5xx", skip_serializing_if = "is_zero")]
-    pub server_error: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-impl StatusCounts {
-    /// All answers.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        let Self { informational, success, redirect, client_error, server_error } = *self;
-        [informational, success, redirect, client_error, server_error]
-            .into_iter()
-            .fold(0, u64::saturating_add)
-    }
-
-    /// Adds another's; saturates, because a process may say anything.
-    pub fn add(&mut self, other: &Self) {
-        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
-        add(&mut self.informational, other.informational);
-        add(&mut self.success, other.success);
-        add(&mut self.redirect, other.redirect);
-        add(&mut self.client_error, other.client_error);
-        add(&mut self.server_error, other.server_error);
-    }
 }
 
 /// What the agent says.
@@ -229,9 +179,22 @@ pub struct LineError(#[source] serde_json::Error);
 impl FromProcess {
     /// Reads a line, with or without its newline. Text in it is shortened to its limit.
     pub fn parse(line: &[u8]) -> Result<Self, LineError> {
-        let mut message = serde_json::from_slice(line).map_err(LineError)?;
+        let read = if line.starts_with(STATS_BEGIN) {
+            serde_json::from_slice(line).map(Self::Stats)
+        } else {
+            serde_json::from_slice(line)
+        };
+        let mut message = read.map_err(LineError)?;
         match &mut message {
-            Self::Crash { message } => shorten(message, CRASH_BYTES_MAX),
+            Self::Crash { message, name, stack } => {
+                shorten(message, CRASH_BYTES_MAX);
+                if let Some(name) = name {
+                    shorten(name, NAME_BYTES_MAX);
+                }
+                if let Some(stack) = stack {
+                    *stack = printable_lines(stack);
+                }
+            }
             Self::Hello(hello) => shorten(&mut hello.runtime, 64),
             _ => {}
         }
@@ -245,6 +208,15 @@ fn shorten(text: &mut String, bytes_max: usize) {
     let mut short: String = first.chars().filter(|c| !c.is_control()).collect();
     short.truncate(short.floor_char_boundary(bytes_max));
     *text = short;
+}
+
+/// The first lines of a stack, printable.
+fn printable_lines(stack: &str) -> String {
+    let lines = stack.lines().take(STACK_LINES_MAX);
+    let printable = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+    let mut kept = lines.map(printable).collect::<Vec<_>>().join("\n");
+    kept.truncate(kept.floor_char_boundary(STACK_BYTES_MAX));
+    kept
 }
 
 #[cfg(test)]
@@ -289,6 +261,16 @@ mod tests {
     }
 
     #[test]
+    fn a_report_is_read_alike_wherever_its_type_stands() {
+        let rest = r#""status":{"2xx":9},"scale":40,"latency":[[400,9]],"connections":3,"new":[1]"#;
+        let usual = format!(r#"{{"type":"stats",{rest}}}"#);
+        assert!(usual.as_bytes().starts_with(STATS_BEGIN));
+        let other = FromProcess::parse(format!(r#"{{{rest},"type":"stats"}}"#).as_bytes()).unwrap();
+        check(&usual, &other);
+        assert!(FromProcess::parse(br#"{"type":"stats","connections":-1}"#).is_err());
+    }
+
+    #[test]
     fn ignores_types_and_fields_it_does_not_know() {
         check(r#"{"type":"lunch","at":[1,{"x":null}]}"#, &FromProcess::Unknown);
         check(r#"{"type":"accepting","since":1}"#, &FromProcess::Accepting);
@@ -299,11 +281,34 @@ mod tests {
     fn text_is_one_short_printable_line() {
         let message = format!("Error: \\u001b[31m{}\\nat x", "ä".repeat(400));
         let line = format!(r#"{{"type":"crash","message":"{message}"}}"#);
-        let FromProcess::Crash { message } = FromProcess::parse(line.as_bytes()).unwrap() else {
+        let FromProcess::Crash { message, name, stack } =
+            FromProcess::parse(line.as_bytes()).unwrap()
+        else {
             panic!("not a crash")
         };
         assert!(message.starts_with("Error: [31mää") && message.len() <= CRASH_BYTES_MAX);
         assert!(!message.contains(['\n', '\u{1b}']));
+        assert_eq!((name, stack), (None, None), "as preloads of before say it");
+    }
+
+    #[test]
+    fn a_stack_keeps_its_lines_and_its_bounds() {
+        let check = |stack: &str, expected: &str| {
+            let crash = serde_json::json!({
+                "type": "crash", "message": "E", "name": "Type\u{1b}Error", "stack": stack,
+            });
+            let line = crash.to_string();
+            let FromProcess::Crash { name, stack, .. } =
+                FromProcess::parse(line.as_bytes()).unwrap()
+            else {
+                panic!("not a crash")
+            };
+            assert_eq!(name.as_deref(), Some("TypeError"));
+            assert_eq!(stack.as_deref(), Some(expected));
+        };
+        check("E: \u{1b}x\r\n    at a.js:1:1\n", "E: x\n    at a.js:1:1");
+        check(&"ä".repeat(STACK_BYTES_MAX), &"ä".repeat(STACK_BYTES_MAX / 2));
+        check(&"x\n".repeat(1000), "x\n".repeat(STACK_LINES_MAX).trim_end());
     }
 
     #[test]

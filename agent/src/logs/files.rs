@@ -5,11 +5,13 @@
 //! grown large is put aside at a restart as `<process id>.<stream>.<number>.log`, the number
 //! growing.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use groundcrew_core::logs::inventory::Identity;
 use groundcrew_core::types::{ProcessId, TierName};
 use rustix::fs::OFlags;
 
@@ -17,6 +19,8 @@ use crate::fsx::{self, About, FileError};
 
 const DIRECTORY_MODE: u32 = 0o750;
 const FILE_MODE: u32 = 0o640;
+/// Bytes at the end of a file in which its last lines are looked for.
+const LAST_ERRORS_BYTES_MAX: u64 = 16 * 1024;
 
 /// Which of a process's two streams.
 #[derive(
@@ -107,6 +111,28 @@ impl LogFiles {
             create(&path).map(|()| path)
         };
         Ok(ProcessLogPaths { stdout: create(Stream::Stdout)?, stderr: create(Stream::Stderr)? })
+    }
+
+    /// The last lines that `process` wrote to stderr, oldest first. Reads no more than they may
+    /// take.
+    pub fn last_errors(
+        &self,
+        process: &ProcessId,
+        lines_max: usize,
+    ) -> Result<Vec<String>, FileError> {
+        let path = self.tier_directory(&process.tier);
+        let path = path.join(file_name(process, Stream::Stderr, u64::MAX));
+        let mut file = open(&path).about("open", &path)?;
+        let length = file.metadata().about("read", &path)?.len();
+        let from = length.saturating_sub(LAST_ERRORS_BYTES_MAX);
+        file.seek(io::SeekFrom::Start(from)).about("read", &path)?;
+        let mut bytes = Vec::new();
+        file.take(LAST_ERRORS_BYTES_MAX).read_to_end(&mut bytes).about("read", &path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        // The first line may be the end of one.
+        let lines: Vec<_> = text.lines().skip(usize::from(from > 0)).collect();
+        let skipped = lines.len().saturating_sub(lines_max);
+        Ok(lines[skipped..].iter().map(|line| (*line).to_owned()).collect())
     }
 
     pub(super) fn root(&self) -> &Utf8Path {
@@ -213,6 +239,20 @@ fn names(directory: &Utf8Path) -> Result<Vec<String>, FileError> {
         names.extend(entry.about("list", directory)?.file_name().into_string());
     }
     Ok(names)
+}
+
+/// What the file system tells this file apart by.
+pub(super) fn identity(metadata: &Metadata) -> Identity {
+    let born = metadata.created().ok().map(since_1970);
+    Identity { device: metadata.dev(), inode: metadata.ino(), born_ns: born }
+}
+
+fn since_1970(time: SystemTime) -> i64 {
+    let ns = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => ns(after),
+        Err(before) => -ns(before.duration()),
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,27 @@ const BOUNDS: [f64; 17] = [
     67.108_864,
 ];
 
+/// The same of what is no time, four times the one before: 0.07 to 281 million.
+const WIDE_BOUNDS: [f64; 17] = [
+    0.065_536,
+    0.262_144,
+    1.048_576,
+    4.194_304,
+    16.777_216,
+    67.108_864,
+    268.435_456,
+    1_073.741_824,
+    4_294.967_296,
+    17_179.869_184,
+    68_719.476_736,
+    274_877.906_944,
+    1_099_511.627_776,
+    4_398_046.511_104,
+    17_592_186.044_416,
+    70_368_744.177_664,
+    281_474_976.710_656,
+];
+
 /// Which of its two formats a scraper understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -33,10 +54,28 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the `Accept` of a request asks for.
+    /// What the `Accept` of a request likes best (RFC 9110, 12.5.1). Who likes both alike gets
+    /// OpenMetrics, and who does not say gets what everything reads.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
+        let liked = |media_type: &str| {
+            let ranges = accept.split(',').filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let named = parts.next()?.eq_ignore_ascii_case(media_type);
+                let quality = parts.find_map(|part| {
+                    let (key, value) = part.split_once('=')?;
+                    key.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>())
+                });
+                named.then(|| quality.and_then(Result::ok).unwrap_or(1.0))
+            });
+            ranges.fold(0.0_f32, f32::max)
+        };
+        let open_metrics = liked("application/openmetrics-text");
+        if open_metrics > 0.0 && open_metrics >= liked("text/plain") {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 
     /// For the answer's `Content-Type`.
@@ -50,7 +89,7 @@ impl Format {
 }
 
 /// Points as text: those of one metric together, in the order of the list, then the application's.
-pub fn exposition(points: Vec<Point>) -> Result<String, fmt::Error> {
+pub fn exposition(points: Vec<Point>, format: Format) -> Result<String, fmt::Error> {
     let mut families: BTreeMap<(usize, String), Vec<Point>> = BTreeMap::new();
     for point in points {
         let place = match &point.about {
@@ -63,7 +102,31 @@ pub fn exposition(points: Vec<Point>) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
     encode(&mut text, &registry)?;
-    Ok(text)
+    Ok(if format == Format::Text { as_text(&text) } else { text })
+}
+
+/// The same for who knows no OpenMetrics: units and the end are not marked, and a counter's type
+/// stands with the name that its samples have.
+fn as_text(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut help = None;
+    for line in open_metrics.lines() {
+        if line.starts_with("# HELP ") {
+            help = Some(line);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            let said = help.take().and_then(|help| help.split_once(name));
+            if let Some((before, after)) = said {
+                text.extend([before, name, suffix, after, "\n"]);
+            }
+            text.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
+        } else if !line.starts_with("# UNIT ") && line != "# EOF" {
+            text.extend([line, "\n"]);
+        }
+    }
+    text
 }
 
 /// By place in the list and name.
@@ -97,28 +160,29 @@ fn family(encoder: &mut DescriptorEncoder<'_>, name: &str, points: &[Point]) -> 
         let labels: Vec<(Cow<'_, str>, &str)> =
             point.labels.iter().map(|(key, value)| (label_name(key), value.as_str())).collect();
         if labels.is_empty() {
-            row(&mut metric, about.kind(), &point.value)?;
+            row(&mut metric, about, &point.value)?;
         } else {
-            row(&mut metric.encode_family(&labels)?, about.kind(), &point.value)?;
+            row(&mut metric.encode_family(&labels)?, about, &point.value)?;
         }
     }
     Ok(())
 }
 
-fn row(metric: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> fmt::Result {
+fn row(metric: &mut MetricEncoder<'_>, about: &About, value: &Value) -> fmt::Result {
     match value {
-        Value::Number(number) if kind == Kind::Counter => {
+        Value::Number(number) if about.kind() == Kind::Counter => {
             metric.encode_counter::<NoLabelSet, _, f64>(number, None)
         }
         Value::Number(number) => metric.encode_gauge(number),
-        Value::Histogram(counted) => histogram(metric, counted),
+        Value::Histogram(counted) => histogram(metric, about.unit(), counted),
     }
 }
 
-fn histogram(metric: &mut MetricEncoder<'_>, counted: &Histogram) -> fmt::Result {
+fn histogram(metric: &mut MetricEncoder<'_>, unit: Unit, counted: &Histogram) -> fmt::Result {
+    let bounds = if unit == Unit::Seconds { BOUNDS } else { WIDE_BOUNDS };
     let mut before = 0;
-    let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
-    for bound in BOUNDS {
+    let mut buckets = Vec::with_capacity(bounds.len() + 1);
+    for bound in bounds {
         let within = counted.count_within(bound);
         buckets.push((bound, within - before));
         before = within;
@@ -157,10 +221,15 @@ mod tests {
 
     #[test]
     fn a_scraper_gets_what_it_understands() {
+        let check = |accept, expected| assert_eq!(Format::accepted(accept), expected, "{accept}");
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3";
-        assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
-        assert_eq!(Format::accepted("*/*"), Format::Text);
-        assert_eq!(Format::accepted(""), Format::Text);
+        check(prometheus, Format::OpenMetrics);
+        check("text/plain, Application/OpenMetrics-Text", Format::OpenMetrics);
+        check("text/plain;q=0.9, application/openmetrics-text; q=0.2", Format::Text);
+        check("application/openmetrics-text;q=0", Format::Text);
+        check("application/openmetrics-text;q=x", Format::OpenMetrics);
+        check("*/*", Format::Text);
+        check("", Format::Text);
     }
 
     #[test]
@@ -173,7 +242,7 @@ mod tests {
         totals.count(&"web".parse().unwrap(), &"v1".parse().unwrap(), &answered);
         let mut points = of_status(&status(), true);
         points.extend(of_requests(&totals));
-        let text = exposition(points).unwrap();
+        let text = exposition(points.clone(), Format::OpenMetrics).unwrap();
         let of = "{tier=\"web\",release=\"v1\"";
         for line in [
             "# TYPE http_server_requests counter".to_owned(),
@@ -190,6 +259,30 @@ mod tests {
         let last = text.lines().find(|line| line.contains("le=\"+Inf\""));
         assert!(last.is_some_and(|line| line.ends_with(" 3")), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
+        let text = exposition(points, Format::Text).unwrap();
+        let counter = "# HELP http_server_requests_total Requests that tiers answered.\n\
+                       # TYPE http_server_requests_total counter\n";
+        assert!(text.contains(counter), "{text}");
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
+    }
+
+    #[test]
+    fn what_the_application_sends_is_told_apart_by_name_and_unit() {
+        let mut registry = groundcrew_core::metrics::statsd::Registry::new(10);
+        let packet = b"page.views:3|c|#http.route:/\"x\"\ncheckout:250|ms\ncart:2000|h";
+        registry.packet(packet, false, groundcrew_core::time::Moment(1));
+        let text = exposition(registry.points(), Format::OpenMetrics).unwrap();
+        for line in [
+            "page_views_total{http_route=\"/\\\"x\\\"\"} 3.0",
+            "checkout_seconds_bucket{le=\"0.131072\"} 0",
+            "checkout_seconds_bucket{le=\"0.262144\"} 1",
+            "checkout_seconds_sum 0.25",
+            "cart_bucket{le=\"1073.741824\"} 0",
+            "cart_bucket{le=\"4294.967296\"} 1",
+            "groundcrew_statsd_lines_total 3.0",
+        ] {
+            assert!(text.lines().any(|known| known == line), "no {line} in\n{text}");
+        }
     }
 
     fn status() -> StatusDocument {

@@ -45,6 +45,12 @@ pub fn of_requests(totals: &Totals) -> Vec<Point> {
     points
 }
 
+/// What became of the application's own metrics in its logs.
+#[must_use]
+pub fn of_emf(cut: u64) -> Point {
+    Point::new(&catalog::EMF_CUT, NONE, cut as f64)
+}
+
 fn one_if(is: bool) -> f64 {
     f64::from(u8::from(is))
 }

@@ -33,6 +33,8 @@ impl Answered {
 pub struct Totals {
     /// By tier, then by release, the newest last.
     answered: BTreeMap<TierName, Vec<(Version, Answered)>>,
+    /// Durations of garbage collections, by tier and kind.
+    collected: BTreeMap<(TierName, &'static str), Arc<Histogram>>,
 }
 
 impl Totals {
@@ -47,6 +49,17 @@ impl Totals {
             releases.remove(0);
         }
         releases.push((release.clone(), answered.clone()));
+    }
+
+    /// Counts collections of one kind in a process of a tier.
+    pub fn count_collections(&mut self, tier: &TierName, kind: &'static str, more: &Histogram) {
+        let sum = self.collected.entry((tier.clone(), kind)).or_default();
+        Arc::make_mut(sum).merge(more);
+    }
+
+    /// The collections that were counted, by tier and kind.
+    pub fn collections(&self) -> impl Iterator<Item = (&TierName, &'static str, &Arc<Histogram>)> {
+        self.collected.iter().map(|((tier, kind), sum)| (tier, *kind, sum))
     }
 
     /// What was counted.

@@ -13,7 +13,8 @@ use groundcrew_core::time::ms;
 use groundcrew_core::types::{Desired, Digest, Pid, ProcessId, ReleaseRef, Run, Target};
 use tokio::sync::watch;
 
-use super::{Agent, Fetching, Known};
+use super::tell::tell;
+use super::{Agent, Fetching, Known, traces};
 use crate::config;
 use crate::errors::chain;
 use crate::handoff::preload;
@@ -64,7 +65,11 @@ impl Agent {
                 let after = groundcrew_core::time::text(Duration::from_millis(step.after_ms));
                 tracing::info!("drain +{after}: {}", step.text);
             }
-            Effect::Tell(told) => self.tell(&told),
+            Effect::Tell(told) => {
+                tell(&told);
+                self.notify(&told);
+            }
+            Effect::Measured(measured) => self.rollouts.count(measured),
             Effect::Exit => self.exit = true,
         }
     }
@@ -162,6 +167,7 @@ impl Agent {
             plan.spec.handoff,
             plan.spec.crash,
             plan.spec.env.get("NODE_OPTIONS").map(String::as_str),
+            traces::tracing(&self.config.traces),
         );
         let known = Known { run, plan: plan.clone(), release: release.version.clone() };
         self.known.insert(id.clone(), known);
@@ -218,6 +224,7 @@ impl Agent {
         self.known.remove(id);
         self.board.remove(id);
         self.usage.remove(id);
+        self.telling.forget(id);
         self.supervisor.retire(id);
         self.say_living();
     }

@@ -7,6 +7,7 @@ use groundcrew_core::event::{Event, Found, HandoffState, News};
 use groundcrew_core::ledger::GenerationRecord;
 use groundcrew_core::types::{Pid, ProcessId, Run, Target, TierName};
 
+use super::notify::Crash;
 use super::numbers::answered;
 use super::{Agent, Known, RuntimeError, effects};
 use crate::control::Request;
@@ -38,6 +39,7 @@ impl Agent {
         self.take_sockets_back();
         for lost in adoption.lost {
             let id = lost.record.id;
+            self.measured.ended(&id.tier, &lost.exit);
             tracing::warn!(tier = %id.tier, process = %id, "{id} {}", lost.exit);
         }
         self.say_living();
@@ -98,9 +100,12 @@ impl Agent {
             SupervisorEvent::Exited { id, run, exit, reason } => {
                 self.registry.remove(&id, run);
                 self.board.remove(&id);
+                self.measured.ended(&id.tier, &exit);
                 let exited = Event::Process { id: id.clone(), run, news: News::Exited(exit) };
                 let Some(reason) = reason else { return Some(exited) };
                 // Said first, so that the exit's own line carries it.
+                let crash = Crash { message: reason.clone(), stack: String::new() };
+                self.telling.crashing(&id, run, crash);
                 self.answer(Event::Process { id, run, news: News::Crashing(reason) });
                 self.answer(exited);
                 None
@@ -125,8 +130,16 @@ impl Agent {
             FromProcess::Drained { cut, .. } => {
                 News::Drained { cut: u32::try_from(cut).unwrap_or(u32::MAX) }
             }
-            FromProcess::Crash { message } => News::Crashing(message),
+            FromProcess::Crash { message, stack, .. } => {
+                let crash = Crash { message: message.clone(), stack: stack.unwrap_or_default() };
+                self.telling.crashing(&id, run, crash);
+                News::Crashing(message)
+            }
             FromProcess::Stats(stats) => self.count(&id, run, stats)?,
+            FromProcess::Traces(notes) => {
+                self.trace(&id, run, &notes);
+                return None;
+            }
             FromProcess::Unknown => return None,
         };
         Some(Event::Process { id, run, news })
@@ -139,6 +152,11 @@ impl Agent {
         let before = self.board.latest(id).map_or(0, |latest| latest.in_flight);
         if let Some(known) = self.known.get(id).filter(|known| known.run == run) {
             self.totals.count(&id.tier, &known.release, &answered(&stats));
+            for (kind, times) in &stats.gc {
+                if let Some(kind) = kind.name() {
+                    self.totals.count_collections(&id.tier, kind, times);
+                }
+            }
         }
         self.board.record(id, run, clock::at(), stats);
         self.balance(&id.tier.clone(), id.generation);
@@ -196,12 +214,20 @@ impl Agent {
                 self.reload(answer);
                 None
             }
-            Request::Metrics(answer) => {
-                drop(answer.send(self.metrics()));
+            Request::Metrics { format, answer } => {
+                drop(answer.send(self.metrics(format)));
+                None
+            }
+            Request::History { after, answer } => {
+                drop(answer.send(self.history.document(clock::now(), after)));
                 None
             }
             Request::Agent(answer) => {
                 drop(answer.send(self.reload.document(self.controller.is_ready())));
+                None
+            }
+            Request::NotifyTest { name, answer } => {
+                self.test_notifications(name, answer);
                 None
             }
             Request::Restart { tier, answer } => {

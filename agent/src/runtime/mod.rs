@@ -7,12 +7,16 @@ mod effects;
 mod fleet;
 mod inputs;
 mod ledger_file;
+mod measured;
+mod notify;
 mod numbers;
 mod pipelines;
 mod reload;
 mod sampling;
 mod signals;
 mod tell;
+mod traces;
+mod usages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HostConfig;
-use crate::control::{self, Control, Request};
+use crate::control::{self, Control, ControlError, Request};
 use crate::fsx::FileError;
 use crate::handoff::balance::Balancer;
 use crate::handoff::channel::{Channel, ChannelEvent, Registry};
@@ -40,17 +44,22 @@ use crate::handoff::listener::Listeners;
 use crate::handoff::stats::Board;
 use crate::lifecycle::Lifecycle;
 use crate::logs::{LogFiles, Logs};
-use crate::metrics::Totals;
+use crate::metrics::cloudwatch::Sender as MetricsSender;
+use crate::metrics::{History, Rollouts, Statsd, Totals};
 use crate::releases::fetch::FetchProgress;
 use crate::releases::source::Source;
 use crate::releases::store::Store;
 use crate::supervisor::image::Image;
 use crate::supervisor::{Supervisor, SupervisorEvent};
-use crate::{clock, handoff, supervisor, systemd};
+use crate::traces::Traces;
+use crate::{clock, handoff, random, supervisor, systemd};
 
 use ledger_file::{LedgerFile, LedgerFileError};
+use measured::Measured;
+use notify::Telling;
 use reload::Reload;
 use signals::Signals;
+use usages::Usages;
 
 pub use ledger_file::check_ledger;
 pub use signals::block_signals;
@@ -81,18 +90,27 @@ pub enum RuntimeError {
     /// What runs could not be found out.
     #[error(transparent)]
     Adopt(#[from] supervisor::AdoptError),
+    /// What tells people elsewhere.
+    #[error("nobody elsewhere can be told")]
+    Https(#[from] crate::https::HttpsError),
+    /// What must not leave the host.
+    #[error("it is not known what must not leave the host")]
+    Redaction(#[source] crate::logs::events::PatternError),
     /// The process channel.
     #[error(transparent)]
     Channel(#[from] handoff::channel::ChannelError),
     /// The log files.
     #[error(transparent)]
     Logs(#[from] crate::logs::LogError),
+    /// What applications measure.
+    #[error(transparent)]
+    Statsd(#[from] crate::metrics::statsd::StatsdError),
     /// The releases on disk.
     #[error(transparent)]
     Store(#[from] crate::releases::store::StoreError),
     /// The control socket or the HTTP address.
     #[error(transparent)]
-    Control(#[from] control::ControlError),
+    Control(#[from] ControlError),
     /// A signal handler.
     #[error("could not wait for signals")]
     Signal(#[source] std::io::Error),
@@ -129,12 +147,22 @@ struct Agent {
     preload: Utf8PathBuf,
     logs: Arc<Logs>,
     log_files: LogFiles,
+    /// `None`: nothing is traced.
+    traces: Option<Traces>,
     lifecycle: Arc<Lifecycle>,
     board: Board,
     totals: Totals,
+    /// `None`: metrics are only there to be scraped.
+    cloudwatch: Option<MetricsSender>,
+    history: History,
+    /// `None`: applications send nothing.
+    statsd: Option<Statsd>,
+    rollouts: Rollouts,
+    telling: Telling,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
-    usage: numbers::Usages,
+    usage: Usages<ProcessId>,
+    measured: Measured,
     fetches: BTreeMap<Digest, Fetching>,
     control: Control,
     requests: mpsc::Receiver<Request>,
@@ -171,24 +199,23 @@ impl Agent {
         let registry = Arc::new(Registry::default());
         let channel_path = run_dir.join("channel.sock");
         let (channel, said) = Channel::open(&channel_path, Arc::clone(&registry))?;
-        let preload = handoff::preload::write(run_dir)?;
         let cancel = CancellationToken::new();
         let log_files = LogFiles::new(state_dir);
         let (events, answers) = mpsc::channel(EVENTS_MAX);
         let lifecycle = Lifecycle::open(config.lifecycle.metadata, events.clone(), &cancel);
         let logs = Arc::new(pipelines::open_logs(&config, &log_files, &lifecycle, &cancel)?);
+        let cloudwatch = pipelines::open_cloudwatch(&config, &lifecycle, &cancel);
+        let traces = traces::open(&config.traces, &cancel);
+        let statsd = pipelines::open_statsd(&config)?;
         let (ready, is_ready) = watch::channel(false);
-        let socket = run_dir.join("control.sock");
-        let serving = control::Serving {
-            socket,
-            http: config.http_listen,
-            ready: is_ready,
-            logs: Arc::clone(&logs),
-        };
-        let (control, requests) = Control::open(serving)?;
+        let (control, requests) = open_control(&config, is_ready, &logs)?;
         let source = Arc::new(Source::open(&config.source).await);
+        let settings = core_settings(&config, &lifecycle);
         Ok(Self {
-            controller: Controller::new(core_settings(&config, &lifecycle), ledger),
+            telling: Telling::open(&config, &ledger_file, &ledger, settings.seed)?,
+            controller: Controller::new(settings, ledger),
+            preload: handoff::preload::write(&config.run_dir)?,
+            measured: Measured::new(&config.state_dir),
             config,
             ledger_file,
             source,
@@ -201,15 +228,19 @@ impl Agent {
             channel,
             channel_path,
             said,
-            preload,
             logs,
             log_files,
+            traces,
             lifecycle: Arc::new(lifecycle),
             board: Board::default(),
             totals: Totals::default(),
+            cloudwatch,
+            history: History::new(clock::at()),
+            statsd,
+            rollouts: Rollouts::default(),
             balancer: Balancer::default(),
             known: BTreeMap::new(),
-            usage: numbers::Usages::default(),
+            usage: Usages::default(),
             fetches: BTreeMap::new(),
             control,
             requests,
@@ -229,10 +260,14 @@ impl Agent {
     async fn live(&mut self, signals: &Signals) -> Result<(), RuntimeError> {
         let begun = self.look_around().await?;
         self.step(begun).await;
+        let began = notify::began(clock::wall());
+        tell::tell(&began);
+        self.notify(&began);
         systemd::ready();
         let mut watchdog = systemd::watchdog_interval().map(ticks);
         let mut samples = Some(ticks(sampling::EVERY));
         while !self.exit {
+            let tells = self.telling.next_wake();
             let event = tokio::select! {
                 Some(event) = self.supervised.recv() => self.supervisor_says(event),
                 Some(event) = self.said.recv() => self.process_says(event),
@@ -250,6 +285,11 @@ impl Agent {
                     None
                 }
                 () = until(self.controller.next_wake()) => Some(Event::Tick),
+                Some(delivered) = self.telling.answered.recv() => {
+                    self.delivered(delivered);
+                    None
+                }
+                () = until(tells) => None,
                 // Said by the loop itself, so that it is missed when the loop is stuck.
                 () = due(&mut watchdog) => {
                     systemd::alive();
@@ -263,28 +303,41 @@ impl Agent {
             if let Some(event) = event {
                 self.step(event).await;
             }
+            self.deliver();
+        }
+        if !self.reload.is_due {
+            self.flush_notifications().await;
         }
         Ok(())
     }
 
     async fn step(&mut self, event: Event) {
+        let began = clock::precise();
         let effects = self.controller.step(clock::now(), event);
         let changed = !effects.is_empty();
         for effect in effects {
             self.carry_out(effect).await;
         }
-        if changed && self.systemd_listens {
-            self.tell_systemd();
+        if changed {
+            self.show_status();
         }
         self.ready.send_if_modified(|ready| {
             let now_ready = self.controller.is_ready();
             std::mem::replace(ready, now_ready) != now_ready
         });
+        self.measured.step(began);
     }
 
-    /// The line that `systemctl status` shows.
-    fn tell_systemd(&mut self) {
-        let line = self.controller.status(clock::now(), self.facts()).line();
+    /// What those see who look all the time: the line that `systemctl status` shows, and the story
+    /// of the last hour.
+    fn show_status(&mut self) {
+        let now = clock::now();
+        let status = self.controller.status(now, self.facts());
+        self.history.note(now, &status);
+        if !self.systemd_listens {
+            return;
+        }
+        let line = status.line();
         if line != self.status_line {
             systemd::status(&line);
             self.status_line = line;
@@ -292,19 +345,33 @@ impl Agent {
     }
 
     /// Ends everything of the agent's own. Processes are left as they are.
-    async fn close(self) {
-        let Self { control, channel, supervisor, logs, lifecycle, mut tasks, cancel, .. } = self;
+    async fn close(mut self) {
+        // What happened since the last sample is in nobody else's memory.
+        self.sample();
+        let Self {
+            control, channel, supervisor, logs, traces, lifecycle, cloudwatch, statsd, ..
+        } = self;
+        let (mut tasks, cancel) = (self.tasks, self.cancel);
         cancel.cancel();
         let all = async {
             control.shutdown().await;
+            if let Some(statsd) = statsd {
+                statsd.shutdown();
+            }
             channel.shutdown().await;
             supervisor.shutdown().await;
             while tasks.join_next().await.is_some() {}
+            if let Some(traces) = traces {
+                traces.shutdown().await;
+            }
             if let Some(logs) = Arc::into_inner(logs) {
                 logs.shutdown().await;
             }
             if let Some(lifecycle) = Arc::into_inner(lifecycle) {
                 lifecycle.shutdown().await;
+            }
+            if let Some(cloudwatch) = cloudwatch {
+                cloudwatch.ended().await;
             }
         };
         if tokio::time::timeout(SHUTDOWN_WITHIN, all).await.is_err() {
@@ -319,6 +386,17 @@ impl Agent {
             source: self.config.source.to_string(),
         }
     }
+}
+
+/// Where the agent is asked.
+fn open_control(
+    config: &HostConfig,
+    ready: watch::Receiver<bool>,
+    logs: &Arc<Logs>,
+) -> Result<(Control, mpsc::Receiver<Request>), ControlError> {
+    let socket = config.run_dir.join("control.sock");
+    let logs = Arc::clone(logs);
+    Control::open(control::Serving { socket, http: config.http, ready, logs })
 }
 
 /// Those that systemd kept for this agent.
@@ -365,11 +443,6 @@ async fn until(moment: Option<Moment>) {
 
 fn core_settings(config: &HostConfig, lifecycle: &Lifecycle) -> Settings {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut seed = [0; 8];
-    // Only jitter comes from it: without the kernel's randomness, the pid has to do.
-    if rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
-        seed = u64::from(std::process::id()).to_ne_bytes();
-    }
     Settings {
         tiers: config.tiers.clone(),
         overrides: config.overrides.clone(),
@@ -381,7 +454,7 @@ fn core_settings(config: &HostConfig, lifecycle: &Lifecycle) -> Settings {
             enabled: lifecycle.enabled(),
             ..config.lifecycle.settings.clone()
         },
-        seed: u64::from_ne_bytes(seed),
+        seed: random::seed(),
     }
 }
 

@@ -1,49 +1,20 @@
 //! Fills the status with numbers: requests from the processes' reports, resources from `/proc`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use groundcrew_core::metrics::Point;
 use groundcrew_core::status::{
     ReleaseEntry, ReleaseRole, ReleasesDocument, StatusDocument, TierStatus,
 };
-use groundcrew_core::time::{Moment, Wall};
-use groundcrew_core::types::{Digest, Pid, ProcessId, Version};
+use groundcrew_core::time::Wall;
+use groundcrew_core::types::{Digest, Version};
 
 use super::Agent;
 use crate::clock;
 use crate::errors::chain;
 use crate::handoff::protocol::{Stats, StatusCounts};
-use crate::metrics::{self, Answered};
-use crate::supervisor::usage;
-
-/// CPU time seen at the last look, to tell how much came since.
-#[derive(Default)]
-pub(super) struct Usages(BTreeMap<ProcessId, (Pid, Moment, u64)>);
-
-impl Usages {
-    pub fn remove(&mut self, id: &ProcessId) {
-        self.0.remove(id);
-    }
-
-    /// Percent of one core since the last look; the first look has nothing to compare with.
-    fn cpu_percent(&mut self, id: &ProcessId, pid: Pid, cpu_ms: u64) -> Option<u32> {
-        let now = clock::at();
-        let before = self.0.get(id).filter(|(before, ..)| *before == pid).copied();
-        // Looks that follow each other closely would measure the tick of the clock.
-        if let Some((_, at, cpu_before_ms)) = before {
-            let passed_ms = groundcrew_core::time::ms(now.since(at));
-            if passed_ms < 200 {
-                return None;
-            }
-            self.0.insert(id.clone(), (pid, now, cpu_ms));
-            let percent = cpu_ms.saturating_sub(cpu_before_ms) * 100 / passed_ms;
-            return u32::try_from(percent).ok();
-        }
-        self.0.insert(id.clone(), (pid, now, cpu_ms));
-        None
-    }
-}
+use crate::metrics::{self, Answered, Format, NodeNumbers, Statsd};
 
 /// What a report says was answered.
 pub(super) fn answered(stats: &Stats) -> Answered {
@@ -51,7 +22,7 @@ pub(super) fn answered(stats: &Stats) -> Answered {
         stats.status;
     Answered {
         by_class: [informational, success, redirect, client_error, server_error],
-        latency: Arc::new(stats.latency.histogram()),
+        latency: Arc::new(stats.latency.clone()),
     }
 }
 
@@ -81,12 +52,36 @@ impl Agent {
         let (status, ready) = (self.status(), self.controller.is_ready());
         let mut points = metrics::of_status(&status, ready);
         points.extend(metrics::of_requests(&self.totals));
+        points.extend(self.node_points(&status));
+        points.extend(self.measured_points(&status));
+        points.extend(self.logs.shipped().map(|shipped| metrics::of_emf(shipped.emf_cut)));
+        points.extend(self.statsd.iter().flat_map(Statsd::points));
+        points.extend(self.rollouts.points());
+        points.extend(self.notifications());
+        points
+    }
+
+    /// What the Node of each process says of itself.
+    fn node_points(&self, status: &StatusDocument) -> Vec<Point> {
+        let mut points = metrics::of_collections(&self.totals);
+        for tier in &status.tiers {
+            for process in &tier.processes {
+                let Some(stats) = self.board.latest(&process.id) else { continue };
+                let numbers = NodeNumbers {
+                    heap_total_bytes: stats.heap_total_bytes,
+                    heap_limit_bytes: stats.heap_limit_bytes,
+                    external_bytes: stats.external_bytes,
+                    utilization_ppm: stats.utilization_ppm,
+                };
+                points.extend(metrics::of_node(tier.name.as_str(), &process.id, numbers));
+            }
+        }
         points
     }
 
     /// The same as text; `None`: it could not be written, which is told.
-    pub(super) fn metrics(&mut self) -> Option<String> {
-        let text = metrics::exposition(self.points());
+    pub(super) fn metrics(&mut self, format: Format) -> Option<String> {
+        let text = metrics::exposition(self.points(), format);
         text.inspect_err(|error| tracing::error!("the metrics could not be written: {error}")).ok()
     }
 
@@ -105,7 +100,9 @@ impl Agent {
             tier.requests_per_second = summary.per_second().round() as u64;
         }
         tier.p99_us =
-            summary.sums.latency.p99().and_then(|p99| u64::try_from(p99.as_micros()).ok());
+            summary.sums.latency.quantile(990).map(|p99| {
+                u64::try_from(Duration::from_secs_f64(p99).as_micros()).unwrap_or(u64::MAX)
+            });
         tier.errors_per_minute = summary.sums.status.server_error;
         for process in &mut tier.processes {
             if let Some(stats) = self.board.latest(&process.id) {
@@ -115,10 +112,9 @@ impl Agent {
             }
             // A process that just ended has no numbers, and the next status says that it ended.
             let Some(pid) = process.pid else { continue };
-            let Ok(used) = usage::of(pid) else { continue };
-            process.rss_bytes = Some(used.rss_bytes);
-            let cpu_ms = groundcrew_core::time::ms(used.cpu);
-            process.cpu_percent = self.usage.cpu_percent(&process.id, pid, cpu_ms);
+            let Some(used) = self.usage.look(&process.id, pid) else { continue };
+            process.rss_bytes = Some(used.usage.rss_bytes);
+            process.cpu_percent = used.cpu_percent;
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Reload {
     /// Why the agent is not the one that was asked for.
     failed: Option<String>,
     /// The trial went well: the agent ends, to go on as the other one.
-    is_due: bool,
+    pub is_due: bool,
 }
 
 impl Reload {

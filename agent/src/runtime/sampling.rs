@@ -1,17 +1,24 @@
 //! Measures everything a few times a minute, for those who want to see how it changes.
 
-use std::time::Duration;
+use std::sync::Arc;
+
+use groundcrew_core::metrics::Point;
 
 use super::Agent;
-
-/// How often everything is measured. Six looks a minute find a peak of ten seconds, and cost a
-/// thousandth of a core.
-pub(super) const EVERY: Duration = Duration::from_secs(10);
+use crate::clock;
+pub(super) use crate::metrics::history::EVERY;
 
 impl Agent {
     /// Measures everything once.
     pub(super) fn sample(&mut self) {
-        let points = self.points();
-        tracing::trace!("{} points", points.len());
+        let began = clock::precise();
+        self.watch_pipelines();
+        self.measure();
+        let points: Arc<[Point]> = self.points().into();
+        self.history.measure(clock::at(), &points);
+        if let Some(cloudwatch) = &self.cloudwatch {
+            cloudwatch.sample(clock::now(), points);
+        }
+        self.measured.sampled(began);
     }
 }

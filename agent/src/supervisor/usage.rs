@@ -1,4 +1,4 @@
-//! What a process uses, for `status`: a look at `/proc`, nothing kept.
+//! What a process uses, for `status` and the metrics: a look at `/proc`, nothing kept.
 
 use std::io;
 use std::time::Duration;
@@ -12,6 +12,10 @@ use crate::procfs;
 pub struct Usage {
     /// Resident memory, in bytes.
     pub rss_bytes: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
+    /// Threads.
+    pub threads: u64,
     /// Time on a CPU since it started. The share of a core is the difference of two looks over the
     /// time between them.
     pub cpu: Duration,
@@ -25,6 +29,8 @@ pub fn of(pid: Pid) -> io::Result<Usage> {
     let cpu_ms = stat.cpu_ticks.saturating_mul(1000) / ticks_per_second;
     Ok(Usage {
         rss_bytes: stat.rss_pages.saturating_mul(page_bytes),
+        virtual_bytes: stat.virtual_bytes,
+        threads: stat.threads,
         cpu: Duration::from_millis(cpu_ms),
     })
 }
@@ -37,6 +43,7 @@ mod tests {
     fn this_process_uses_something_and_no_process_nothing() {
         let own = of(Pid::try_from(std::process::id()).unwrap()).unwrap();
         assert!(own.rss_bytes > 1024 * 1024, "{own:?}");
+        assert!(own.virtual_bytes > own.rss_bytes && own.threads >= 1, "{own:?}");
         assert_eq!(of(i32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -193,8 +193,9 @@ impl<'a> Agent<'a> {
         set(&mut config, "run_dir", directory("run").into());
         set(&mut config, "poll.interval", "1s".into());
         set(&mut config, "http.listen", format!("127.0.0.1:{}", super::free_port()).into());
-        // Most tests have nobody to take logs, and no credentials to look for.
+        // Most tests have nobody to take logs and metrics, and no credentials to look for.
         set(&mut config, "logs.to.kind", "none".into());
+        set(&mut config, "metrics.to.kind", "none".into());
         for (key, value) in more {
             set(&mut config, key, value.clone());
         }
@@ -327,8 +328,13 @@ impl<'a> Agent<'a> {
 
     /// What `status --json` shows, asked over the control socket.
     pub fn status(&self) -> Result<Value, String> {
-        let answer = http_client::get_unix(&self.world.socket(), "/v1/status")
-            .map_err(|error| error.to_string())?;
+        self.ask("/v1/status")
+    }
+
+    /// What the control socket answers to a GET.
+    pub fn ask(&self, path: &str) -> Result<Value, String> {
+        let answer =
+            http_client::get_unix(&self.world.socket(), path).map_err(|error| error.to_string())?;
         if answer.status != 200 {
             return Err(format!("{}: {}", answer.status, answer.text()));
         }

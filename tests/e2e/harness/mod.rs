@@ -11,11 +11,13 @@ pub mod fault_proxy;
 pub mod fleet;
 pub mod forged;
 pub mod histogram;
+pub mod hook_endpoint;
 pub mod http_client;
 pub mod load;
 pub mod log_endpoint;
 pub mod reaper;
 pub mod web_socket;
+pub mod xray_endpoint;
 
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, TcpListener};

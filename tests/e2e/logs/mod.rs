@@ -15,6 +15,7 @@ use crate::harness::log_endpoint::{Counts, LogEndpoint};
 use crate::harness::{fixture, wait_until};
 
 mod elsewhere;
+mod embedded_metrics;
 mod faults;
 mod files;
 mod leaving;

@@ -1,14 +1,16 @@
 //! Conventions as a test: who may import whom, sizes, words, and documents that say what the code
 //! says.
 
+mod metrics;
 mod scan;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use groundcrew::config::{host, release, units};
+use groundcrew::config::{host, http, release, statsd, units};
 use groundcrew_core::logs::LogSettings;
+use groundcrew_core::metrics::statsd::SERIES_USUAL;
 
 /// Files that may be longer than the rest, with their limits and the reason. Keep it empty.
 const LONGER: &[(&str, usize)] = &[];
@@ -129,6 +131,7 @@ fn the_reference_has_the_defaults_of_the_code() {
     check("state_dir", host::STATE_DIR.to_owned());
     check("run_dir", host::RUN_DIR.to_owned());
     check_time("poll.interval", host::POLL_INTERVAL);
+    check("http.listen", http::LISTEN.to_string());
     check("releases.keep", host::KEEP.to_string());
     check("releases.disk_max", units::size_text(host::DISK_MAX));
     let logs = LogSettings::default();
@@ -137,6 +140,8 @@ fn the_reference_has_the_defaults_of_the_code() {
     check("logs.create", logs.create.to_string());
     check("logs.retention_days", logs.retention_days.unwrap().to_string());
     check("logs.disk_max", units::size_text(logs.disk_bytes_max));
+    check("metrics.statsd.listen", statsd::LISTEN.to_owned());
+    check("metrics.statsd.series_max", SERIES_USUAL.to_string());
     check_time("tier.NAME.ready.within", release::READY_WITHIN);
     check("tier.NAME.ready.successes", release::READY_SUCCESSES.to_string());
     check_time("tier.NAME.bleed", release::BLEED);

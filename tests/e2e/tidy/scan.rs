@@ -155,13 +155,16 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("clock", &[LEAVES]),
     ("errors", &[LEAVES]),
     ("fsx", &[LEAVES]),
+    ("https", &[LEAVES]),
     ("memory", &[LEAVES]),
     ("net", &[LEAVES]),
     ("pattern", &[LEAVES]),
     ("procfs", &[LEAVES]),
+    ("random", &[LEAVES]),
     ("source_url", &[LEAVES]),
     ("systemd", &[LEAVES]),
     ("telemetry", &[LEAVES]),
+    ("wording", &[LEAVES]),
     ("config", &[LEAVES]),
     ("aws", &[LEAVES]),
     ("supervisor", &[LEAVES]),
@@ -169,7 +172,9 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("releases", &[LEAVES, &["aws"]]),
     ("logs", &[LEAVES, &["aws"]]),
     ("metrics", &[LEAVES, &["aws"]]),
+    ("traces", &[LEAVES, &["aws"]]),
     ("lifecycle", &[LEAVES, &["aws"]]),
+    ("notify", &[LEAVES, &["aws"]]),
     ("backups", &[LEAVES, &["aws"]]),
     // Log lines go from their files to the command line without a detour through the runtime.
     ("control", &[LEAVES, &["config", "logs", "metrics"]]),
@@ -178,8 +183,20 @@ const IMPORTS: &[(&str, &[&[&str]])] = &[
     ("demo", &[LEAVES, &["config", "control", "releases"]]),
     ("cli", &[LEAVES, FEATURES, &["runtime", "demo"]]),
 ];
-const LEAVES: &[&str] =
-    &["clock", "errors", "fsx", "net", "pattern", "procfs", "source_url", "systemd", "telemetry"];
+const LEAVES: &[&str] = &[
+    "clock",
+    "errors",
+    "fsx",
+    "https",
+    "net",
+    "pattern",
+    "procfs",
+    "random",
+    "source_url",
+    "systemd",
+    "telemetry",
+    "wording",
+];
 const FEATURES: &[&str] = &[
     "config",
     "aws",
@@ -188,7 +205,9 @@ const FEATURES: &[&str] = &[
     "releases",
     "logs",
     "metrics",
+    "traces",
     "lifecycle",
+    "notify",
     "backups",
     "control",
 ];

@@ -42,6 +42,10 @@ impl Controller {
             }
         }
         self.recall(now, same_boot, found.is_empty());
+        if !same_boot {
+            // Its moments were those of another boot.
+            self.ledger.deploying = None;
+        }
     }
 
     /// Learns from the processes what a lost ledger would have said.

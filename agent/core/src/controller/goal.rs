@@ -99,7 +99,7 @@ impl Controller {
                 "{} is not wanted any more, {} is",
                 rollout.target.release.version, goal.release.version
             );
-            out.push(tell(now, Level::Normal, text));
+            out.push(tell(now, Level::Normal, Topic::Other, text));
             self.abandon_rollout(out);
         }
         let waiting = |retry: &Retry| retry.target == goal && now.at < retry.not_before;
@@ -126,6 +126,9 @@ impl Controller {
         };
         if kind == Kind::Release && self.live().next().is_some() && self.prepares(now).is_some() {
             return;
+        }
+        if kind == Kind::Release {
+            self.deployment_starts(now, &goal, out);
         }
         self.rollout = Some(Rollout::new(goal, kind, now));
     }

@@ -19,7 +19,8 @@ impl Controller {
         let mut drain = Drain::new(now);
         let reasons: Vec<_> =
             drain.hear(now, notices).into_iter().map(|notice| notice.text).collect();
-        out.push(tell(now, Level::Normal, format!("leaving: {}", reasons.join("; "))));
+        let text = format!("leaving: {}", reasons.join("; "));
+        out.push(tell(now, Level::Normal, Topic::DrainBegun, text));
         self.ledger.lifecycle.drain = Some(drain);
         self.abandon_rollout(out);
         self.fleet.hurry(now.at);
@@ -215,7 +216,7 @@ impl Controller {
         if let Err(error) = outcome {
             let text = format!("not deregistered from its target groups: {}", error.text);
             self.note(now, text.clone());
-            out.push(tell(now, Level::Error, text));
+            out.push(tell(now, Level::Error, Topic::HookProblem, text));
         }
         if let Some(drain) = &mut self.ledger.lifecycle.drain
             && matches!(drain.balancers, Balancers::Deregistering { .. })
@@ -245,18 +246,26 @@ impl Controller {
             let took = crate::time::text(now.at.since(drain.began));
             let text = format!("everything has ended after {took}; {} requests cut", drain.cut);
             drain.note(now, text.clone());
-            let level = if drain.cut > 0 { Level::Error } else { Level::Normal };
-            out.push(tell(now, level, text));
+            let complete = drain.cut == 0;
+            let (level, topic) = if complete {
+                (Level::Normal, Topic::DrainEnded)
+            } else {
+                (Level::Error, Topic::DrainIncomplete)
+            };
+            out.push(tell(now, level, topic, text));
+            let took = now.at.since(drain.began);
+            out.push(Effect::Measured(crate::measured::Measured::Drain { complete, took }));
         }
         if !self.ship_logs(now, out) {
             return;
         }
         if self.drill.take().is_some() {
-            out.push(tell(now, Level::Normal, "the drill is over".to_owned()));
+            let text = "the drill is over".to_owned();
+            out.push(tell(now, Level::Normal, Topic::Other, text));
         }
         if self.exit.is_some() && self.may_exit(now) {
             self.exited = true;
-            out.push(tell(now, Level::Normal, "the agent goes".to_owned()));
+            out.push(tell(now, Level::Normal, Topic::Other, "the agent goes".to_owned()));
             out.push(Effect::Exit);
         }
     }

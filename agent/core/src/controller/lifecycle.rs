@@ -108,11 +108,11 @@ impl Controller {
             out.push(match &trouble {
                 Some(why) => {
                     let text = format!("the instance's metadata cannot be read: {why}");
-                    tell(now, Level::Warning, text)
+                    tell(now, Level::Warning, Topic::Other, text)
                 }
                 None => {
                     let text = "the instance's metadata can be read again".to_owned();
-                    tell(now, Level::Normal, text)
+                    tell(now, Level::Normal, Topic::Other, text)
                 }
             });
         }
@@ -138,7 +138,7 @@ impl Controller {
         };
         let unknown = matches!(sighting.target, Some(TargetState::Unknown(_)));
         let level = if unknown { Level::Warning } else { Level::Normal };
-        out.push(tell(now, level, text));
+        out.push(tell(now, level, Topic::Other, text));
         // What was said of the state before is over, even if the next one has the same name.
         lifecycle.hooks = HookLedger::default();
         self.hooks.forget();
@@ -167,11 +167,12 @@ impl Controller {
             Some(over) if notices.is_empty() => {
                 self.ledger.lifecycle.last_drain = Some(over);
                 let text = "the reasons to leave have passed; the host serves again".to_owned();
-                out.push(tell(now, Level::Normal, text));
+                out.push(tell(now, Level::Normal, Topic::Other, text));
             }
             Some(mut drain) => {
                 for notice in drain.hear(now, notices) {
-                    out.push(tell(now, Level::Normal, format!("leaving also: {}", notice.text)));
+                    let text = format!("leaving also: {}", notice.text);
+                    out.push(tell(now, Level::Normal, Topic::DrainBegun, text));
                 }
                 self.ledger.lifecycle.drain = Some(drain);
             }
@@ -211,7 +212,7 @@ impl Controller {
                 }
                 if let Some(error) = self.fleet.answered(now.at, answer) {
                     let text = format!("Auto Scaling cannot be asked: {error}");
-                    out.push(tell(now, Level::Warning, text));
+                    out.push(tell(now, Level::Warning, Topic::HookProblem, text));
                 }
                 self.state_changes(now, out);
             }
@@ -228,14 +229,14 @@ impl Controller {
             FleetAnswer::Registered(Ok(())) => {
                 let groups = std::mem::take(&mut self.ledger.lifecycle.taken_out);
                 let text = format!("put back into {} target groups", groups.len());
-                out.push(tell(now, Level::Normal, text));
+                out.push(tell(now, Level::Normal, Topic::Other, text));
                 self.registering = Registering::default();
             }
             FleetAnswer::Registered(Err(error)) => {
                 let failures = self.registering.failures.saturating_add(1);
                 if failures == 1 {
                     let text = format!("not put back into its target groups: {}", error.text);
-                    out.push(tell(now, Level::Error, text));
+                    out.push(tell(now, Level::Error, Topic::HookProblem, text));
                 }
                 let next = now.at.plus(retry_delay(failures, self.random));
                 self.registering = Registering { next, failures };
@@ -254,14 +255,14 @@ impl Controller {
             return;
         }
         let text = format!("{}: {}", membership.group, membership.state);
-        out.push(tell(now, Level::Normal, text));
+        out.push(tell(now, Level::Normal, Topic::Other, text));
         if let Some(text) = membership.clock_trouble() {
-            out.push(tell(now, Level::Error, text));
+            out.push(tell(now, Level::Error, Topic::HookProblem, text));
         }
         if hooks::are_ambiguous(membership, &self.settings.lifecycle) {
             let text = "several hooks hold the instance, and which are the agent's to complete is \
                         not said; name them in lifecycle.hooks";
-            out.push(tell(now, Level::Error, text.to_owned()));
+            out.push(tell(now, Level::Error, Topic::HookProblem, text.to_owned()));
         }
         *ledger =
             HookLedger { state: membership.state.clone(), since: now.at, ..HookLedger::default() };

@@ -78,7 +78,8 @@ impl Controller {
         let text = format!("{text}; {place}");
         drain.logs = Logs::Done;
         drain.note(now, text.clone());
-        out.push(tell(now, level, text));
+        let topic = if lost { Topic::LinesDropped } else { Topic::Other };
+        out.push(tell(now, level, topic, text));
     }
 
     /// When the answer must be there that was asked for at `since`.

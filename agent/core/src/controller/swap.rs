@@ -17,6 +17,9 @@ impl Rollout {
         match outcome {
             FetchOutcome::Ready(_) => {
                 self.reason = None;
+                if self.kind == Kind::Release {
+                    out.push(measured::stage(measured::Stage::Fetch, self.since.at, now));
+                }
                 self.enter(Stage::Queued, now);
             }
             FetchOutcome::Refused(_) => {}
@@ -24,7 +27,8 @@ impl Rollout {
                 if self.fetches_failed == 0 {
                     let text =
                         format!("{} could not be fetched: {reason}", self.target.release.version);
-                    out.push(tell(now, Level::Warning, text));
+                    let subject = Subject::release(&self.target.release.version);
+                    out.push(subject.tell(now, Level::Warning, Topic::Other, text));
                 }
                 self.fetches_failed = self.fetches_failed.saturating_add(1);
                 self.reason = Some(reason.clone());
@@ -135,6 +139,9 @@ impl Controller {
                     candidate.role = Role::Taking;
                 }
             }
+            if rollout.kind == Kind::Release {
+                out.push(measured::stage(measured::Stage::Ready, rollout.since.at, now));
+            }
             rollout.enter(Stage::Cutover, now);
         }
     }
@@ -152,7 +159,7 @@ impl Controller {
         self.rollout = None;
         self.retry = None;
         for tier in self.surplus_tiers(&rollout.target) {
-            self.retire_live(&tier);
+            self.retire_live(now, &tier);
             self.ledger.tiers.remove(&tier);
         }
         for number in &rollout.candidates {
@@ -172,14 +179,22 @@ impl Controller {
         self.trial = on_trial.then_some(Trial { since: now, stuck: None });
         let took = crate::time::text(now.at.since(rollout.began.at));
         let version = &rollout.target.release.version;
-        let text = match rollout.kind {
-            Kind::Release => format!("{version} serves, {took} after its rollout began; on trial"),
-            Kind::Rollback => format!("rolled back to {version} in {took}"),
-            Kind::Renewal => format!("{version} serves with new processes after {took}"),
+        let (topic, text) = match rollout.kind {
+            Kind::Release => (
+                Topic::DeploymentServing,
+                format!("{version} serves, {took} after its rollout began; on trial"),
+            ),
+            Kind::Rollback => {
+                (Topic::DeploymentRolledBack, format!("rolled back to {version} in {took}"))
+            }
+            Kind::Renewal => {
+                (Topic::Other, format!("{version} serves with new processes after {took}"))
+            }
         };
         if !rollout.candidates.is_empty() {
-            out.push(tell(now, Level::Normal, text));
+            out.push(Subject::release(version).tell(now, Level::Normal, topic, text));
         }
+        self.rolled_out(now, &rollout, out);
     }
 
     fn promote_candidate(&mut self, now: Now, number: Generation) {
@@ -187,7 +202,7 @@ impl Controller {
             return;
         };
         let baseline_ppm = self.live_of(&tier).and_then(|live| live.recent.errors_ppm());
-        self.retire_live(&tier);
+        self.retire_live(now, &tier);
         let remembered = self.ledger.tiers.entry(tier).or_default();
         remembered.live = Some(number);
         remembered.since = now.wall;
@@ -197,10 +212,11 @@ impl Controller {
         }
     }
 
-    fn retire_live(&mut self, tier: &TierName) {
+    fn retire_live(&mut self, now: Now, tier: &TierName) {
         let live = |g: &&mut GenerationState| g.role == Role::Live && g.record.tier == *tier;
         if let Some(live) = self.generations.values_mut().find(live) {
             live.role = Role::Retiring;
+            live.retired = Some(now.at);
         }
     }
 
@@ -226,7 +242,10 @@ impl Controller {
         self.abandon_rollout(out);
         let version = &target.release.version;
         if kind == Kind::Release && self.alternative_to(&target) {
-            out.push(tell(now, Level::Error, format!("{version} rejected: {reason}")));
+            let (subject, topic) = (Subject::release(version), Topic::DeploymentRejected);
+            let text = format!("{version} rejected: {reason}");
+            out.push(subject.tell(now, Level::Error, topic, text));
+            self.deployment_refused(&target, out);
             return self.reject(now, &target, reason);
         }
         if kind == Kind::Renewal && self.live().next().is_some() {
@@ -239,11 +258,9 @@ impl Controller {
         let failures = before.map_or(0, |retry| retry.failures).saturating_add(1);
         let delay = retry_delay(failures, self.random);
         let wait = crate::time::text(delay);
-        out.push(tell(
-            now,
-            Level::Error,
-            format!("{version} failed: {reason}; next try in {wait}"),
-        ));
+        let text = format!("{version} failed: {reason}; next try in {wait}");
+        let subject = Subject::release(version);
+        out.push(subject.tell(now, Level::Error, Topic::DeploymentFailed, text));
         self.retry = Some(Retry { target, failures, not_before: now.at.plus(delay), reason });
     }
 

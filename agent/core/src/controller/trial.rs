@@ -19,15 +19,22 @@ impl Controller {
                     "{} rejected {after} into its trial: {reason}",
                     current.release.version
                 );
-                out.push(tell(now, Level::Error, text));
+                let subject = Subject::release(&current.release.version);
+                out.push(subject.tell(now, Level::Error, Topic::DeploymentRejected, text));
+                out.push(measured::stage(Stage::Trial, since.at, now));
                 self.trial = None;
+                self.deployment_failed(now, &current, out);
                 self.reject(now, &current, reason);
             }
             Some(reason) => self.stuck(now, &current, reason, out),
             None if now.at.since(since.at) >= spec.watch => {
                 self.trial = None;
                 self.ledger.settle();
-                out.push(tell(now, Level::Normal, format!("{} settled", current.release.version)));
+                let version = &current.release.version;
+                let (subject, text) = (Subject::release(version), format!("{version} settled"));
+                out.push(subject.tell(now, Level::Normal, Topic::DeploymentSettled, text));
+                out.push(measured::stage(Stage::Trial, since.at, now));
+                self.deployment_settled(now, &current, out);
             }
             None => {}
         }
@@ -67,7 +74,8 @@ impl Controller {
             let text = format!(
                 "{version} does badly on trial, and there is no release to go back to: {reason}"
             );
-            out.push(tell(now, Level::Error, text));
+            let subject = Subject::release(version);
+            out.push(subject.tell(now, Level::Error, Topic::DeploymentFailed, text));
         }
         trial.stuck = Some(reason);
     }

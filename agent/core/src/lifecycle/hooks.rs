@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LifecycleSettings;
 use super::fleet::{CallError, CallErrorKind, FleetCall, Hook, HookResult, Membership, Transition};
-use crate::effect::{Effect, Level, tell};
+use crate::effect::{Effect, Level, Topic, tell};
 use crate::limits;
 use crate::time::{Moment, Now};
 
@@ -84,7 +84,11 @@ impl Hooks {
                 let text = format!("hook {}: {} ({})", hook.name, decided.result, decided.reason);
                 let bad = matches!(verdict, Verdict::Failed(_) | Verdict::Unfinished(_));
                 let level = if bad { Level::Error } else { Level::Normal };
-                out.push(tell(now, level, text));
+                let topic = match level {
+                    Level::Normal => Topic::Other,
+                    Level::Warning | Level::Error => Topic::HookProblem,
+                };
+                out.push(tell(now, level, topic, text));
                 ledger.decided.insert(name(), decided);
                 *calls = Calls { next: now.at, beats: calls.beats, ..Calls::default() };
             }
@@ -133,7 +137,7 @@ impl Hooks {
             // Completed by an agent before this one, or timed out: there is nothing left to say.
             Err(CallError { kind: CallErrorKind::Gone, .. }) => {
                 let text = format!("hook {hook} holds the instance no more");
-                out.push(tell(now, Level::Normal, text));
+                out.push(tell(now, Level::Normal, Topic::Other, text));
                 None
             }
             Err(error) => Some(error),
@@ -199,7 +203,7 @@ impl Calls {
         self.next = now.at.plus(pause);
         if self.error.is_none() {
             let text = format!("hook {hook} could not be {what}: {}", error.text);
-            out.push(tell(now, Level::Warning, text));
+            out.push(tell(now, Level::Warning, Topic::HookProblem, text));
         }
         self.error = Some(error.text);
     }

@@ -4,8 +4,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub mod catalog;
+pub mod counters;
+pub mod exits;
 pub mod histogram;
+pub mod host;
+pub mod minute;
+pub mod outbox;
+pub mod series;
+pub mod settings;
+pub mod statsd;
 
 use histogram::Histogram;
 
@@ -21,7 +31,8 @@ pub enum Kind {
 }
 
 /// What a value counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Seconds, also parts of them.
     Seconds,
@@ -64,6 +75,10 @@ pub enum Label {
     Stage,
     /// A backup's name.
     Backup,
+    /// Which kind of garbage collection.
+    GcType,
+    /// Of the agent.
+    Version,
 }
 
 impl Label {
@@ -85,6 +100,8 @@ impl Label {
             Self::Reason => "reason",
             Self::Stage => "stage",
             Self::Backup => "backup",
+            Self::GcType => "v8js_gc_type",
+            Self::Version => "version",
         }
     }
 }

@@ -50,7 +50,7 @@ impl Process {
                         let what = format!(
                             "was cut at the end of its bleed with {cut} requests in flight"
                         );
-                        self.tell(drive.now, Level::Error, &what, out);
+                        self.tell(drive, (Level::Error, Topic::RequestsCut), &what, out);
                     }
                 }
             }
@@ -139,8 +139,17 @@ impl Process {
         }
         let what = if replaced { "is started again" } else { what };
         // In a loop one line says it all; the count is in the status.
-        let level = if crash_loop { Level::Error } else { Level::Warning };
-        self.tell(drive.now, level, &format!("{what}; {reason}"), out);
+        let about = if crash_loop {
+            (Level::Error, Topic::CrashLoop)
+        } else if replaced {
+            (Level::Warning, Topic::ProcessUnhealthy)
+        } else {
+            (Level::Warning, Topic::ProcessCrashed)
+        };
+        if crash_loop {
+            self.looping = Some(drive.now.at);
+        }
+        self.tell(drive, about, &format!("{what}; {reason}"), out);
     }
 }
 

@@ -19,6 +19,9 @@ pub struct PipelineStatus {
     pub sent_per_second: u64,
     /// Events accepted since the agent started.
     pub sent: u64,
+    /// Bytes of them.
+    #[serde(default)]
+    pub sent_bytes: u64,
     /// Bytes on disk that are not accepted yet.
     pub backlog_bytes: u64,
     /// How long ago the oldest of them was written; `None`: there are none.

@@ -86,6 +86,8 @@ pub struct LogsAsked {
     pub answered: bool,
     /// The agent that asked has died.
     pub orphaned: bool,
+    /// The agent stopped waiting, for want of time.
+    pub given_up: bool,
 }
 
 pub struct World {

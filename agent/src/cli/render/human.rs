@@ -8,7 +8,7 @@ use groundcrew_core::time::Wall;
 const AGES: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
 
 /// The two largest units of the time from `from` to `to`: `1d2h`, `4m12s`, `3s`. Never negative.
-pub(super) fn age(from: Wall, to: Wall) -> String {
+pub(in crate::cli) fn age(from: Wall, to: Wall) -> String {
     let ms = u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0);
     let seconds = Duration::from_millis(ms).as_secs();
     let first = AGES.iter().position(|(_, unit)| seconds >= *unit).unwrap_or(AGES.len() - 1);
@@ -25,12 +25,12 @@ pub(super) fn age(from: Wall, to: Wall) -> String {
 }
 
 /// `3h ago`: the largest unit alone, for lists.
-pub(super) fn ago(from: Wall, to: Wall) -> String {
+pub(in crate::cli) fn ago(from: Wall, to: Wall) -> String {
     format!("{} ago", age(from, to))
 }
 
 /// `Thu 2026-08-20 09:14:07 UTC`.
-pub(super) fn date(at: Wall) -> String {
+pub(in crate::cli) fn date(at: Wall) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(
         |_| "an unknown time".to_owned(),
         |time| time.strftime("%a %Y-%m-%d %H:%M:%S UTC").to_string(),
@@ -38,7 +38,7 @@ pub(super) fn date(at: Wall) -> String {
 }
 
 /// `118 MiB`, `1.2 GiB`, `512 B`.
-pub(super) fn size(bytes: u64) -> String {
+pub(in crate::cli) fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] =
         [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let Some((name, unit)) = UNITS.iter().find(|(_, unit)| bytes >= *unit) else {
@@ -48,7 +48,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// `870us`, `41ms`, `1.2s`.
-pub(super) fn micros(us: u64) -> String {
+pub(in crate::cli) fn micros(us: u64) -> String {
     match us {
         0..1000 => format!("{us}us"),
         1000..1_000_000 => format!("{}ms", short(us, 1000)),
@@ -69,7 +69,7 @@ fn short(value: u64, unit: u64) -> String {
 }
 
 /// Escapes control characters, so that a text from elsewhere cannot write to the terminal.
-pub(super) fn clean(text: &str) -> String {
+pub(in crate::cli) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         // U+202A to U+202E and U+2066 to U+2069 turn the direction of what follows.

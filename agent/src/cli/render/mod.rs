@@ -2,8 +2,10 @@
 //! counted from the document's own `now`.
 
 pub mod audit;
+pub mod cost;
 pub mod doctor;
-mod human;
+pub(super) mod human;
+pub mod metrics;
 mod pipelines;
 pub mod releases;
 pub mod status;

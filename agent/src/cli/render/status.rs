@@ -309,7 +309,7 @@ fn events(events: &[EventStatus], now: Wall, style: Style) -> String {
     text
 }
 
-fn state_tone(state: State) -> Option<Tone> {
+pub(in crate::cli) fn state_tone(state: State) -> Option<Tone> {
     match state {
         State::Serving => Some(Tone::Good),
         State::Starting | State::Draining => Some(Tone::Caution),
@@ -318,7 +318,7 @@ fn state_tone(state: State) -> Option<Tone> {
     }
 }
 
-fn process_tone(state: ProcessState) -> Option<Tone> {
+pub(in crate::cli) fn process_tone(state: ProcessState) -> Option<Tone> {
     match state {
         ProcessState::Accepting => Some(Tone::Good),
         ProcessState::Starting | ProcessState::Bleeding | ProcessState::Stopping => {

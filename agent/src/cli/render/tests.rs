@@ -80,7 +80,7 @@ fn tier(name: &str, generation: u32, in_flight: u64, rps: u64, p99_us: u64) -> T
 }
 
 fn event(seconds: i64, level: EventLevel, text: &str) -> EventStatus {
-    EventStatus { at: before(seconds), level, text: text.to_owned() }
+    EventStatus::new(before(seconds), level, text.to_owned())
 }
 
 fn serving() -> StatusDocument {

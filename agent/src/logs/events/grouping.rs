@@ -9,6 +9,7 @@ use groundcrew_core::logs::limits::{GROUPED_BYTES_MAX, GROUPED_LINES_MAX};
 use groundcrew_core::logs::{Multiline, json};
 use regex::bytes::Regex;
 
+use super::emf::is_emf;
 use super::timestamp::begins_with_time;
 use super::trace::Trace;
 use super::{PatternError, compile};
@@ -71,8 +72,9 @@ impl Grouper {
         (self.lines, self.bytes) = (1, line.len());
         self.open = match &self.rule {
             Rule::Off => false,
-            // Whoever gives a pattern means all lines; a JSON object is otherwise whole by itself.
-            Rule::Pattern(_) => true,
+            // Whoever gives a pattern means all lines but metrics; a JSON object is otherwise
+            // whole by itself.
+            Rule::Pattern(_) => !is_emf(line),
             Rule::Timestamp | Rule::Indent => !json::is_object(line),
             Rule::Traces => {
                 self.trace = Trace::begin(line);
@@ -85,7 +87,9 @@ impl Grouper {
     /// is whole, and the line [begins](Self::begin) the next one.
     pub fn joins(&mut self, line: &[u8]) -> bool {
         let bytes = self.bytes.saturating_add(1).saturating_add(line.len());
-        let joins = self.may_go_on() && bytes <= GROUPED_BYTES_MAX && self.belongs(line);
+        let fits = self.may_go_on() && bytes <= GROUPED_BYTES_MAX;
+        // Of a line of metrics that is part of an event no metrics are made.
+        let joins = fits && !is_emf(line) && self.belongs(line);
         if joins {
             (self.lines, self.bytes) = (self.lines + 1, bytes);
         } else {

@@ -4,6 +4,7 @@
 //! Pure functions of bytes that anyone may have written, called for every line that is shipped.
 //! They must never do IO, panic, or allocate for a line in which they find nothing to change.
 
+pub mod emf;
 pub mod grouping;
 pub mod redact;
 pub mod rules;
@@ -12,9 +13,10 @@ mod tests;
 pub mod timestamp;
 mod trace;
 
+pub use emf::{is_emf, may_be_emf};
 pub use grouping::{Grouper, Grouping};
 pub use redact::Redactor;
-pub use rules::{Rules, is_emf};
+pub use rules::Rules;
 pub use timestamp::Clock;
 
 use regex::bytes::{Regex, RegexBuilder};

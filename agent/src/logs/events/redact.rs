@@ -10,6 +10,7 @@ use std::ops::Range;
 use memchr::memmem;
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::emf::{is_emf, within_texts};
 use super::{CACHE_BYTES_MAX, PatternError, compile};
 
 /// What stands for whatever was hidden.
@@ -62,7 +63,9 @@ impl Redactor {
 
     /// The line with [`MARK`] for what must not leave the host: the line itself when there is
     /// nothing of that in it, or else what is then in `scratch`. To patterns, bytes that are not
-    /// UTF-8 are U+FFFD, as they will be when they are shipped: they end no match.
+    /// UTF-8 are U+FFFD, as they will be when they are shipped: they end no match. Of a line of the
+    /// embedded metric format patterns hide only texts, secrets are hidden everywhere; see
+    /// [`within_texts`].
     pub fn apply<'a>(&self, line: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         if self.is_empty() {
             return line;
@@ -74,7 +77,12 @@ impl Redactor {
             lossy = String::from_utf8_lossy(line);
             lossy.as_bytes()
         };
-        let mut hidden = self.hidden(text);
+        let mut hidden = self.matched(text);
+        if !hidden.is_empty() && is_emf(text) {
+            // The service makes metrics of it: a pattern must not make it say something else.
+            hidden = within_texts(text, &hidden);
+        }
+        hidden.extend(self.secrets(text));
         if hidden.is_empty() {
             return line;
         }
@@ -94,16 +102,21 @@ impl Redactor {
         scratch
     }
 
-    fn hidden(&self, text: &[u8]) -> Vec<Range<usize>> {
+    fn secrets(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut hidden = Vec::new();
-        if let Some(secrets) = &self.secrets {
-            let mut at = 0;
-            while let Some(found) = secrets.find_at(text, at) {
-                hidden.push(found.range());
-                // Another may begin within this one and reach beyond it.
-                at = found.start() + 1;
-            }
+        let Some(secrets) = &self.secrets else { return hidden };
+        let mut at = 0;
+        while let Some(found) = secrets.find_at(text, at) {
+            hidden.push(found.range());
+            // Another may begin within this one and reach beyond it.
+            at = found.start() + 1;
         }
+        hidden
+    }
+
+    /// What patterns match.
+    fn matched(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut hidden = Vec::new();
         for pattern in &self.patterns {
             let found = pattern.find_iter(text).filter(|found| !found.is_empty());
             hidden.extend(found.map(|found| found.range()));

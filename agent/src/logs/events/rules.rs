@@ -3,10 +3,10 @@
 //! It must never drop a line of the embedded metric format: the service makes metrics of those, and
 //! a metric without some of its lines is wrong. What is dropped is for the caller to count.
 
-use groundcrew_core::logs::json::{Value, members};
 use groundcrew_core::logs::{Level, LogRules, level};
 use groundcrew_core::time::{Moment, ms};
-use memchr::memmem;
+
+use super::emf::is_emf;
 
 const PPM: u32 = 1_000_000;
 
@@ -85,14 +85,6 @@ impl Rules {
     }
 }
 
-/// Whether the line is one of the embedded metric format: a JSON object with a member `_aws` that
-/// is an object. It may stand at the end of a long line, so all of it is looked at.
-#[must_use]
-pub fn is_emf(line: &[u8]) -> bool {
-    let emf = |(key, value): (&[u8], Value<'_>)| key == b"_aws" && value == Value::Nested;
-    memmem::find(line, b"\"_aws\"").is_some() && members(line).any(emf)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,17 +146,6 @@ mod tests {
         let mut limited = Rules::new(&rules(Some(1), &[(Level::Info, 0)]), 1);
         assert_eq!(admitted(&mut limited, EMF, 5, &[0]), [5]);
         assert_eq!(admitted(&mut limited, b"text", 5, &[0]), [1]);
-        let long = format!("{{\"a\":\"{}\",\"_aws\":{{}}}}", "x".repeat(10_000));
-        for (line, expected) in [
-            (EMF, true),
-            (long.as_bytes(), true),
-            (br#"{"a":{"_aws":{}}}"#, false),
-            (br#"{"_aws":"text"}"#, false),
-            (br#"{"msg":"\"_aws\":{}"}"#, false),
-            (br#"text "_aws" {}"#, false),
-        ] {
-            assert_eq!(is_emf(line), expected, "{}", String::from_utf8_lossy(line));
-        }
     }
 
     #[test]

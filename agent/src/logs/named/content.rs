@@ -4,7 +4,6 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use camino::Utf8Path;
 use groundcrew_core::logs::inventory::limits::{HEAD_BYTES, TAIL_BYTES};
@@ -13,6 +12,7 @@ use ring::digest;
 use rustix::fs::OFlags;
 
 use super::limits::LINE_SEARCH_BYTES;
+use crate::logs::files::identity;
 
 /// What compressed files begin with: gzip, zstd, xz, LZ4, compress; bzip2 has a digit in between.
 const MAGIC: [&[u8]; 5] =
@@ -20,19 +20,6 @@ const MAGIC: [&[u8]; 5] =
 
 /// Bytes that [`is_compressed`] looks at.
 pub(super) const MAGIC_BYTES: u64 = 6;
-
-pub(super) fn identity(metadata: &Metadata) -> Identity {
-    let born = metadata.created().ok().map(since_1970);
-    Identity { device: metadata.dev(), inode: metadata.ino(), born_ns: born }
-}
-
-fn since_1970(time: SystemTime) -> i64 {
-    let ns = |duration: std::time::Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => ns(after),
-        Err(before) => -ns(before.duration()),
-    }
-}
 
 /// When a file was last written, and when anything about it last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

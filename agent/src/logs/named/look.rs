@@ -15,6 +15,7 @@ use super::leftover::{self, Leftover};
 use super::limits::WALKS_MAX;
 use super::pattern::Walk;
 use crate::fsx::{About, FileError};
+use crate::logs::files::identity;
 
 /// Decompressed rests that answers were found in.
 pub(super) type Spools = BTreeMap<(SourceId, usize), Leftover>;
@@ -180,7 +181,7 @@ impl Named {
             self.usage.unreadable += usize::from(rule.is_some() && !metadata.is_dir());
             return Ok(None);
         }
-        let (identity, stamp) = (content::identity(&metadata), Stamp::of(&metadata));
+        let (identity, stamp) = (identity(&metadata), Stamp::of(&metadata));
         let mut seen = Seen {
             path: path.to_string(),
             at,

@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use groundcrew_core::logs::inventory::Identity;
 use serde::{Deserialize, Serialize};
 
 use super::reading::Position;
@@ -47,16 +48,6 @@ pub(super) struct Counts {
     pub(super) rejected: Count,
     #[serde(rename = "drop", default)]
     pub(super) dropped: Count,
-}
-
-/// Which file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub(super) struct Identity {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    /// Milliseconds since 1970; 0 where the file system does not tell.
-    #[serde(default)]
-    pub(super) born: i64,
 }
 
 /// What a source is.
@@ -232,7 +223,7 @@ mod tests {
     fn record(source: &str, offset: u64) -> Record {
         Record {
             source: source.to_owned(),
-            kind: Some(Kind::Process(Identity { device: 1, inode: 2, born: 3 })),
+            kind: Some(Kind::Process(Identity { device: 1, inode: 2, born_ns: Some(3) })),
             position: Position { offset, part: 0 },
             shift: 0,
             counts: Counts::default(),

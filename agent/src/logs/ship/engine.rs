@@ -167,7 +167,7 @@ impl Engine {
             failure: None,
             told: None,
             turns: 0,
-            random: seed(),
+            random: crate::random::seed() | 1,
             numbers: 0,
             shipped: Shipped::default(),
             forced: false,
@@ -434,14 +434,4 @@ impl Engine {
         };
         AuditDocument { sources: self.sources.values().map(row).collect() }
     }
-}
-
-/// Differs between hosts, also between those that came of one image and booted in step.
-fn seed() -> u64 {
-    let mut seed = [0; 8];
-    if rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
-        seed = u64::from(std::process::id()).to_ne_bytes();
-    }
-    // Xorshift never leaves 0.
-    u64::from_ne_bytes(seed) | 1
 }

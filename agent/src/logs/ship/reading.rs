@@ -16,7 +16,7 @@ use groundcrew_core::time::{Now, Wall, ms};
 
 use super::batch::{Builder, Push};
 use super::source::Queued;
-use crate::logs::events::{Clock, Grouper, Redactor, Rules};
+use crate::logs::events::{Clock, Grouper, Redactor, Rules, may_be_emf};
 use crate::logs::segment::character_floor;
 
 /// Bytes of a line; a longer one comes in pieces. A quarter of what an event may have, so that
@@ -74,6 +74,8 @@ pub(super) struct Taken {
     pub(super) dropped: (u64, u64),
     /// Bytes of [`refused`](Self::refused) in the file.
     pub(super) refused_bytes: u64,
+    /// Pieces of lines that seem to be of the embedded metric format: no metrics are made of them.
+    pub(super) emf_cut: u64,
     /// Events that the service would refuse.
     pub(super) refused: Vec<Refused>,
     /// The batch is full: there is more.
@@ -357,9 +359,11 @@ fn take_event(
     if raw.is_empty() {
         return true;
     }
+    let emf_cut = u64::from(is_piece && may_be_emf(raw));
     if !particulars.rules.is_free() && !particulars.rules.admit(raw, tools.now.at) {
         taken.dropped.0 += 1;
         taken.dropped.1 += bytes;
+        taken.emf_cut += emf_cut;
         return true;
     }
     let first = memchr::memchr(b'\n', raw).map_or(raw, |end| &raw[..end]);
@@ -383,6 +387,7 @@ fn take_event(
         tools.builder.push(at, message)
     };
     taken.events += u64::from(pushed == Push::Taken);
+    taken.emf_cut += if pushed == Push::Taken { emf_cut } else { 0 };
     pushed == Push::Taken
 }
 

@@ -19,6 +19,9 @@ pub struct Shipped {
     pub last_ok: Option<Wall>,
     /// Events that rules left out.
     pub dropped: u64,
+    /// Pieces of lines of the embedded metric format that were too long for one event: no metrics
+    /// are made of them.
+    pub emf_cut: u64,
     /// Events that the service does not take.
     pub rejected: u64,
     /// Why nothing is accepted.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use groundcrew_core::logs::inventory::Identity;
 use groundcrew_core::logs::inventory::SourceId as NamedId;
 use groundcrew_core::status::{self, SourceAudit};
 use groundcrew_core::time::{Moment, Now};
-use rustix::fs::{AtFlags, StatxFlags};
 
-use super::checkpoint::{Count, Counts, Identity, Kind, Record};
+use super::checkpoint::{Count, Counts, Kind, Record};
 use super::reading::{self, Particulars, Position, Taken, Tools, Waits};
 use super::streams::StreamId;
 use crate::fsx::{About, FileError};
@@ -428,23 +428,6 @@ fn after_newline(file: &File, from: u64, end: u64) -> io::Result<u64> {
         at += read as u64;
     }
     Ok(end)
-}
-
-/// Which file it is.
-pub(super) fn identity_of(file: &File) -> io::Result<Identity> {
-    let stat = rustix::fs::statx(
-        file,
-        c"",
-        AtFlags::EMPTY_PATH,
-        StatxFlags::BASIC_STATS | StatxFlags::BTIME,
-    )?;
-    let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
-    let born = stat.stx_btime.tv_sec * 1000 + i64::from(stat.stx_btime.tv_nsec / 1_000_000);
-    Ok(Identity {
-        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-        inode: stat.stx_ino,
-        born: if has_birth { born } else { 0 },
-    })
 }
 
 fn signed(offset: u64) -> i64 {

@@ -25,6 +25,8 @@ pub(super) struct Part {
     pub(super) dropped: Count,
     /// Gone before it was read: the keeper counts it too.
     pub(super) gone: Count,
+    /// Pieces of lines that seem to be of the embedded metric format.
+    pub(super) emf_cut: u64,
     pub(super) refused_bytes: u64,
     pub(super) refused: Vec<Refused>,
 }

@@ -234,6 +234,34 @@ async fn a_long_line_comes_in_parts_and_nothing_of_it_is_lost() {
 }
 
 #[tokio::test]
+async fn metrics_in_lines_arrive_whole_and_what_is_cut_is_counted() {
+    let mut world = World::new(&["web.1.1"]);
+    world.settings.redact = vec!["\\d+".to_owned(), "x{100}".to_owned()];
+    world.restart();
+    let rules = LogRules {
+        rate_max: Some(1),
+        multiline: Multiline::Pattern("^never".to_owned()),
+        ..LogRules::default()
+    };
+    world.living = [(process("web.1.1"), rules)].into();
+    let values: Vec<String> = (0..100).map(|number| (number * 7).to_string()).collect();
+    let emf = format!(
+        r#"{{"_aws":{{"Timestamp":1787392801123}},"a":[{}],"b":12.5e3}}"#,
+        values.join(",")
+    );
+    let long = format!(r#"{{"b":"{}","_aws":{{}}}}"#, "y".repeat(300 * 1024));
+    world.write("web.1.1", &format!("text\n{emf}\n{emf}\nmore text\n{emf}\n"));
+    world.run(100, |_| Fate::Accept);
+    world.now.at = world.now.at.plus(std::time::Duration::from_secs(10));
+    let metrics = |world: &World| world.has("web.1.1").iter().filter(|has| **has == emf).count();
+    assert_eq!((metrics(&world), world.engine.shipped().emf_cut), (3, 0));
+    world.write("web.1.1", &format!("{long}\n{emf}\n"));
+    world.run(100, |_| Fate::Accept);
+    assert_eq!((metrics(&world), world.engine.shipped().emf_cut), (4, 1));
+    world.assert_done();
+}
+
+#[tokio::test]
 async fn a_poison_event_is_kept_aside_and_stops_nothing() {
     let mut world = World::new(&["web.1.1"]);
     world.poison.insert("line 1234".to_owned());

@@ -19,7 +19,7 @@ impl fmt::Display for SourceId {
 }
 
 /// What the file system tells files apart by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Identity {
     /// The number of the device; another one after a reboot, perhaps.
     pub device: u64,

@@ -371,13 +371,19 @@ pub fn check_call(world: &World, call: &FleetCall, ledger: &Ledger) {
 /// is left to wait for one.
 pub fn check_logs(world: &World, ledger: &Ledger) {
     let Some(drain) = &ledger.lifecycle.drain else { return };
+    let asked = world.logs.filter(|logs| logs.since >= drain.began);
+    let over = |logs: super::LogsAsked| logs.answered || logs.given_up || world.now.at >= logs.by;
+    let fine = asked.is_some_and(|logs| over(logs) || logs_are_late(world, ledger));
+    assert!(fine, "nobody waited for the logs: {:?}\n{}", world.logs, world.tail());
+}
+
+/// Whether no time is left to wait for the logs.
+pub fn logs_are_late(world: &World, ledger: &Ledger) -> bool {
+    let Some(drain) = &ledger.lifecycle.drain else { return false };
     let exit = drain.ended.max(world.told_to_exit).filter(|_| world.told_to_exit.is_some());
     let exit = exit.map(|since| since.plus(limits::EXIT_WITHIN));
     let end = drain.deadline.into_iter().chain(exit).min();
-    let late = end.is_some_and(|end| world.now.at.plus(limits::LOGS_RESERVE) >= end);
-    let asked = world.logs.filter(|logs| logs.since >= drain.began);
-    let fine = asked.is_some_and(|logs| logs.answered || late || world.now.at >= logs.by);
-    assert!(fine, "nobody waited for the logs: {:?}\n{}", world.logs, world.tail());
+    end.is_some_and(|end| world.now.at.plus(limits::LOGS_RESERVE) >= end)
 }
 
 /// A host that leaves starts nothing, and its deadline only comes nearer.

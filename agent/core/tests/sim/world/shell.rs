@@ -47,8 +47,13 @@ impl World {
             Effect::Record(step) => {
                 self.counts.shipped += u64::from(step.text.contains("events shipped in"));
                 self.counts.left += u64::from(step.text.contains("what was not shipped"));
+                let late = cloud::logs_are_late(self, &self.ledger);
+                if let Some(logs) = &mut self.logs {
+                    // An agent after this one does not ask again, however much time it has.
+                    logs.given_up |= late && step.text.starts_with("logs: no answer");
+                }
             }
-            Effect::Forget(_) | Effect::CloseSocket { .. } => {}
+            Effect::Measured(_) | Effect::Forget(_) | Effect::CloseSocket { .. } => {}
             Effect::Fleet(call) => self.fleet(call),
             Effect::ShipLogs { since, by, .. } => self.ship_logs(since, by),
             Effect::Exit => {
@@ -63,7 +68,8 @@ impl World {
 
     /// The shipper answers in time, with everything or not, or late, or not at all.
     fn ship_logs(&mut self, since: Moment, by: Moment) {
-        self.logs = Some(LogsAsked { since, by, answered: false, orphaned: false });
+        self.logs =
+            Some(LogsAsked { since, by, answered: false, orphaned: false, given_up: false });
         let within = by.0.saturating_sub(self.now.at.0);
         let (lost, late) = (self.faults && self.dice.one_in(5), self.dice.one_in(5));
         if lost {

@@ -8,6 +8,7 @@ fn logs() -> PipelineStatus {
         name: "logs".to_owned(),
         sent_per_second: 940,
         sent: 12_000,
+        sent_bytes: 2_556_000,
         backlog_bytes: (12 << 20) / 10,
         oldest_ms: Some(3400),
         last_ok: Some(before(1)),

@@ -141,6 +141,13 @@ impl Engine {
             self.shipped.sent_bytes += counts.acknowledged.bytes;
             self.shipped.rejected += counts.rejected.events;
             self.shipped.dropped += part.dropped.events;
+            if part.emf_cut > 0 && self.shipped.emf_cut == 0 {
+                tracing::error!(
+                    "{key}: a line of metrics (EMF) is too long for one event, and no metrics are \
+                     made of it: print fewer values in a line; this is said once, the rest counted",
+                );
+            }
+            self.shipped.emf_cut += part.emf_cut;
             refused.extend(self.refused_here(id, part, &key));
             self.write_down(part.source);
         }

@@ -161,6 +161,7 @@ impl Engine {
             events: taken.events,
             dropped,
             gone,
+            emf_cut: taken.emf_cut,
             refused_bytes: taken.refused_bytes,
             refused: taken.refused,
         };

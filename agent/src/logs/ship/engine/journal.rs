@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use groundcrew_core::logs::inventory::Identity;
 use groundcrew_core::logs::{LogRules, Template};
 use groundcrew_core::time::Now;
 
@@ -11,7 +12,7 @@ use super::Engine;
 use crate::errors::chain;
 use crate::logs::events::{Grouping, Rules};
 use crate::logs::journal::Entry;
-use crate::logs::ship::checkpoint::{Identity, Kind, Record};
+use crate::logs::ship::checkpoint::{Kind, Record};
 use crate::logs::ship::source::{Feed, Queued, Source, SourceId};
 
 /// Bytes of entries that wait; more stay in the journal.

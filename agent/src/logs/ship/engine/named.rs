@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use groundcrew_core::logs::LogRules;
+use groundcrew_core::logs::inventory::Identity;
 use groundcrew_core::logs::inventory::{Known, SourceId as NamedId};
 use groundcrew_core::time::Now;
 
@@ -15,7 +16,7 @@ use crate::logs::error::LogError;
 use crate::logs::events::Rules;
 use crate::logs::files::LogFiles;
 use crate::logs::named::{FileChange, Named, OpenedFile};
-use crate::logs::ship::checkpoint::{Checkpoint, Identity, Kind, Record};
+use crate::logs::ship::checkpoint::{Checkpoint, Kind, Record};
 use crate::logs::ship::source::{Feed, LOOK_EVERY, Source, SourceId};
 use crate::logs::watch::{WatchId, Watches};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use groundcrew_core::logs::inventory::Identity;
 use groundcrew_core::logs::{LogRules, Multiline};
 use groundcrew_core::time::Moment;
 
@@ -9,9 +10,9 @@ use super::Engine;
 use crate::errors::chain;
 use crate::fsx::{About, FileError};
 use crate::logs::events::{Grouper, Grouping, Rules};
-use crate::logs::files::{LogFile, LogFiles, open};
-use crate::logs::ship::checkpoint::{Identity, Kind, Record};
-use crate::logs::ship::source::{Feed, Source, SourceId, identity_of};
+use crate::logs::files::{LogFile, LogFiles, identity, open};
+use crate::logs::ship::checkpoint::{Kind, Record};
+use crate::logs::ship::source::{Feed, Source, SourceId};
 
 impl Engine {
     /// Takes up files that are new, and lets go of those that are gone.
@@ -31,7 +32,7 @@ impl Engine {
             for log in LogFiles::list(&directory)? {
                 // Gone since it was listed, or not to be read: looked at again with the rest.
                 let Ok(file) = open(&log.path) else { continue };
-                let identity = identity_of(&file).about("ask about", &log.path)?;
+                let identity = identity(&file.metadata().about("ask about", &log.path)?);
                 let rules = living.get(&log.process);
                 let is_final = log.is_aside() || rules.is_none();
                 let id = self.process_source(log, identity, rules);

@@ -1,0 +1,215 @@
+//! Tells people elsewhere: makes of a message what each service wants, and posts it. Decides
+//! nothing: who is told what, and whether it is tried again, is the core's. No secret leaves here
+//! other than to the service that it is for.
+
+mod message;
+mod sentry;
+mod services;
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use groundcrew_core::notify::errors::ErrorReport;
+use groundcrew_core::notify::settings::{ErrorSettings, Kind, Secret, TargetSettings};
+use groundcrew_core::notify::{Answer, Note, Pending};
+use tokio::sync::OnceCell;
+
+use crate::aws::sns::{Sns, SnsError};
+use crate::errors::chain;
+use crate::https::{self, Address, Https, HttpsError};
+pub use message::{Message, Place};
+
+/// Bytes of a secret's file.
+const SECRET_BYTES_MAX: usize = 4096;
+/// Characters of an answer that a person is shown.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// Why something was not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The exchange failed.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
+    /// SNS.
+    #[error(transparent)]
+    Sns(#[from] SnsError),
+    /// A secret is not there.
+    #[error("the secret in {path} cannot be read")]
+    Secret {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the system answered.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A credential without the directory that systemd makes for them.
+    #[error("the credential {name} is not there: CREDENTIALS_DIRECTORY is not set")]
+    Credential {
+        /// Its name.
+        name: String,
+    },
+    /// A template.
+    #[error(transparent)]
+    Wording(#[from] crate::wording::WordingError),
+    /// A DSN that is none.
+    #[error("the DSN is not one; it looks like https://KEY@HOST/PROJECT")]
+    Dsn,
+    /// The service answered, and not well.
+    #[error("{host} answered {status}{said}")]
+    Status {
+        /// Who answered.
+        host: String,
+        /// The status.
+        status: u16,
+        /// How its words begin.
+        said: String,
+        /// The pause that it asks for.
+        retry_after: Option<std::time::Duration>,
+    },
+    /// The configuration does not have it.
+    #[error("there is no target {name}")]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl DeliveryError {
+    /// What the queue makes of it. What a person has to mend first is tried again: the message
+    /// waits for the file, as it waits for a network.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        let reason = chain(self);
+        match self {
+            Self::Status { status: 408 | 429 | 500.., retry_after, .. } => {
+                Answer::Failed { reason, retry_after: *retry_after }
+            }
+            Self::Status { .. }
+            | Self::Wording(_)
+            | Self::Unknown { .. }
+            | Self::Sns(SnsError::Refused { .. })
+            | Self::Https(HttpsError::Header { .. }) => Answer::Refused(reason),
+            Self::Https(_)
+            | Self::Sns(_)
+            | Self::Secret { .. }
+            | Self::Credential { .. }
+            | Self::Dsn => Answer::Failed { reason, retry_after: None },
+        }
+    }
+}
+
+/// A document for a service.
+struct Post {
+    address: Address,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+/// Delivers to all targets.
+#[derive(Debug)]
+pub struct Delivery {
+    place: Place,
+    targets: BTreeMap<String, TargetSettings>,
+    errors: Option<ErrorSettings>,
+    https: Https,
+    sns: OnceCell<Sns>,
+}
+
+impl Delivery {
+    /// Nothing is asked of any service yet.
+    pub fn open(
+        place: Place,
+        targets: &[TargetSettings],
+        errors: Option<ErrorSettings>,
+    ) -> Result<Self, HttpsError> {
+        let targets = targets.iter().map(|target| (target.rules.name.clone(), target.clone()));
+        let (targets, sns) = (targets.collect(), OnceCell::new());
+        Ok(Self { place, targets, errors, https: Https::open()?, sns })
+    }
+
+    /// The names of all targets, and of which kind they are.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.targets.iter().map(|(name, target)| (name.as_str(), target.kind.word()))
+    }
+
+    /// Delivers a message once.
+    pub async fn deliver(
+        &self,
+        target: &str,
+        instance: Option<String>,
+        pending: Pending<Note>,
+    ) -> Result<(), DeliveryError> {
+        let unknown = || DeliveryError::Unknown { name: target.to_owned() };
+        let settings = self.targets.get(target).ok_or_else(unknown)?;
+        let message = Message::new(&self.place, instance, settings, pending)?;
+        let post = match &settings.kind {
+            Kind::Sns { topic } => return self.publish(services::sns(topic, &message)).await,
+            Kind::Slack { url } => services::slack(&read(url)?, &message)?,
+            Kind::PagerDuty { key, url } => services::pagerduty(&read(key)?, url, &message)?,
+            Kind::Opsgenie { key, url } => services::opsgenie(&read(key)?, url, &message)?,
+            Kind::Webhook { url, secret } => {
+                let secret = secret.as_ref().map(read).transpose()?;
+                services::webhook(&read(url)?, secret.as_deref(), &message)?
+            }
+        };
+        self.post(post).await
+    }
+
+    /// Delivers an error to the tracker once.
+    pub async fn report(&self, pending: Pending<ErrorReport>) -> Result<(), DeliveryError> {
+        let name = groundcrew_core::notify::errors::NAME;
+        let unknown = || DeliveryError::Unknown { name: name.to_owned() };
+        let settings = self.errors.as_ref().ok_or_else(unknown)?;
+        let environment = settings.environment.as_ref().unwrap_or(&self.place.environment);
+        let dsn = read(&settings.dsn)?;
+        self.post(sentry::envelope(&dsn, environment, &self.place.host, &pending)?).await
+    }
+
+    async fn post(&self, post: Post) -> Result<(), DeliveryError> {
+        let Post { address, mut headers, body } = post;
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            headers.push(("content-type", "application/json".to_owned()));
+        }
+        let https::Answer { status, retry_after, body } =
+            self.https.post(&address, &headers, body).await?;
+        if (200..300).contains(&status) {
+            return Ok(());
+        }
+        let said: String = body.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect();
+        let said = if said.is_empty() { said } else { format!(": {said}") };
+        Err(DeliveryError::Status { host: address.host().to_owned(), status, said, retry_after })
+    }
+
+    async fn publish(
+        &self,
+        publication: crate::aws::sns::Publication,
+    ) -> Result<(), DeliveryError> {
+        let no_region = || SnsError::NoRegion { topic: publication.topic.clone() };
+        let opened = self.sns.get_or_try_init(|| async { Sns::open().await.ok_or_else(no_region) });
+        Ok(opened.await?.publish(publication.clone()).await?)
+    }
+}
+
+/// The secret, read anew each time: whoever changes the file need not restart anything.
+fn read(secret: &Secret) -> Result<String, DeliveryError> {
+    let name = match secret {
+        Secret::Inline(text) => return Ok(text.clone()),
+        Secret::File(name) => name,
+    };
+    let path = if name.starts_with('/') {
+        Utf8PathBuf::from(name)
+    } else {
+        let directory = std::env::var("CREDENTIALS_DIRECTORY")
+            .map_err(|_| DeliveryError::Credential { name: name.clone() })?;
+        Utf8PathBuf::from(directory).join(name)
+    };
+    let failed = |source| DeliveryError::Secret { path: path.clone(), source };
+    let text = std::fs::read_to_string(&path).map_err(failed)?;
+    match text.trim() {
+        "" => Err(failed(std::io::Error::other("it is empty"))),
+        text if text.len() > SECRET_BYTES_MAX => {
+            Err(failed(std::io::Error::other("it is too long")))
+        }
+        text => Ok(text.to_owned()),
+    }
+}
