@@ -318,8 +318,10 @@ run "more_of_everything" {
     warm_pool                        = { state = "Stopped", min_size = 2 }
     schedules                        = { morning = { recurrence = "0 7 * * MON-FRI", time_zone = "Europe/Berlin", min_instances = 4 } }
     metrics_source_security_group_id = "sg-0prometheus"
-    notify_topic_arns                = ["arn:aws:sns:eu-west-1:123456789012:page"]
-    tracing                          = true
+    metrics                          = { namespace = "shop", per_instance = true, dimensions = ["route"] }
+    metrics_namespaces               = ["shop-app"]
+    notify                           = { ticket = { topic_arn = "arn:aws:sns:eu-west-1:123456789012:ticket", topics = ["deployment"] } }
+    traces_sample                    = "5%"
     policies                         = { queue = "{}" }
     egress                           = { "SMTP of the mail provider" = { cidr = "198.51.100.0/24", port = 587 } }
     configuration_extra              = "[poll]\ninterval = \"5s\""
@@ -338,6 +340,27 @@ run "more_of_everything" {
   assert {
     condition     = strcontains(output.configuration, "listen = \"0.0.0.0:9180\"") && aws_vpc_security_group_ingress_rule.metrics[0].referenced_security_group_id == "sg-0prometheus"
     error_message = "Prometheus reaches the agent, and nobody else does."
+  }
+
+  assert {
+    condition = (
+      strcontains(output.configuration, "namespace = \"shop\"\nper_instance = true\ndimensions = [\"route\"]")
+      && strcontains(output.configuration, "[[notify]]\nname = \"ticket\"\nkind = \"sns\"\ntopic_arn = \"arn:aws:sns:eu-west-1:123456789012:ticket\"\nmin_level = \"warning\"\ntopics = [\"deployment\"]")
+      && strcontains(output.configuration, "[traces]\nsample = \"5%\"")
+    )
+    error_message = "The agent is told where metrics, messages and traces go."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.agent.policy).Statement : (
+        statement.Sid == "Metrics" ? statement.Condition.StringEquals["cloudwatch:namespace"] == ["shop", "shop-app"]
+        : statement.Sid == "Notify" ? statement.Action == "sns:Publish" && statement.Resource == ["arn:aws:sns:eu-west-1:123456789012:ticket"]
+        : statement.Sid == "Traces" ? statement.Action == "xray:PutTraceSegments"
+        : true
+      )
+    ]) && length(setintersection([for statement in jsondecode(aws_iam_role_policy.agent.policy).Statement : statement.Sid], ["Metrics", "Notify", "Traces"])) == 3
+    error_message = "It may send them there, and nowhere else."
   }
 
   assert {

@@ -5,13 +5,12 @@ mock_provider "aws" {
 }
 
 variables {
-  name                = "shop-production"
-  environment         = "production"
-  region              = "eu-west-1"
-  key_arn             = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-  tiers               = ["web", "api"]
-  generated_directory = "./fixtures/generated"
-  emails              = { page = ["oncall@example.com"], ticket = ["team@example.com"] }
+  name        = "shop-production"
+  environment = "production"
+  region      = "eu-west-1"
+  key_arn     = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+  tiers       = ["web", "api"]
+  emails      = { page = ["oncall@example.com"], ticket = ["team@example.com"] }
 }
 
 run "everything_is_watched" {
@@ -21,6 +20,7 @@ run "everything_is_watched" {
 
   variables {
     budget_usd = 800
+    pipelines  = ["logs", "metrics", "notify.ticket"]
     load_balancers = {
       web = { balancer_arn_suffix = "app/web/1", target_group_arn_suffix = "targetgroup/web/1" }
     }
@@ -47,8 +47,20 @@ run "everything_is_watched" {
   # ---- what the agents measure
 
   assert {
-    condition     = toset(keys(aws_cloudwatch_metric_alarm.agent)) == toset(["server-errors-web", "server-errors-api", "pipeline-backlog-logs", "pipeline-backlog-metrics", "no-agents"])
+    condition = toset(keys(aws_cloudwatch_metric_alarm.agent)) == toset(flatten([
+      for alarm in jsondecode(file("../generated/alarms.json")).alarms : (
+        alarm.per == [] ? [alarm.id]
+        : alarm.per == ["tier"] ? ["${alarm.id}-api", "${alarm.id}-web"]
+        : alarm.per == ["pipeline"] ? ["${alarm.id}-logs", "${alarm.id}-metrics", "${alarm.id}-notify-ticket"]
+        : ["nobody knows ${alarm.id}"]
+      )
+    ]))
     error_message = "Each alarm is there for each of what it is per."
+  }
+
+  assert {
+    condition     = one([for query in aws_cloudwatch_metric_alarm.agent["pipeline-stuck-notify-ticket"].metric_query : query.metric[0].dimensions]) == tomap({ environment = "production", pipeline = "notify.ticket" })
+    error_message = "A name is what the agent sends, whatever the alarm is called."
   }
 
   assert {
@@ -64,20 +76,20 @@ run "everything_is_watched" {
   }
 
   assert {
-    condition     = !strcontains(jsonencode(aws_cloudwatch_metric_alarm.agent), "\\u003c") || alltrue([for alarm in values(aws_cloudwatch_metric_alarm.agent) : !can(regex("<[a-z]+>", alarm.alarm_description))])
+    condition     = !can(regex("\\\\u003c[a-z_]+\\\\u003e", jsonencode([aws_cloudwatch_metric_alarm.agent, aws_cloudwatch_dashboard.this])))
     error_message = "No place is left open."
   }
 
   assert {
     condition = (
       one(aws_cloudwatch_metric_alarm.agent["server-errors-web"].alarm_actions) == aws_sns_topic.this["page"].arn
-      && one(aws_cloudwatch_metric_alarm.agent["pipeline-backlog-logs"].alarm_actions) == aws_sns_topic.this["ticket"].arn
+      && one(aws_cloudwatch_metric_alarm.agent["pipeline-stuck-logs"].alarm_actions) == aws_sns_topic.this["ticket"].arn
     )
     error_message = "Alarms go to the topic of their severity."
   }
 
   assert {
-    condition     = jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets[0].properties.region == "eu-west-1" && jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets[0].properties.metrics == [["groundcrew", "http.server.requests", "environment", "production"]]
+    condition     = alltrue([for widget in jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets : try(widget.properties.region, "eu-west-1") == "eu-west-1"]) && strcontains(aws_cloudwatch_dashboard.this[0].dashboard_body, "production")
     error_message = "The dashboard shows this environment."
   }
 
@@ -85,7 +97,7 @@ run "everything_is_watched" {
 
   assert {
     condition = toset(keys(aws_cloudwatch_metric_alarm.aws)) == toset([
-      "alb-5xx-web", "target-5xx-web", "latency-web", "unhealthy-hosts-web", "no-healthy-host-web",
+      "alb-5xx-web", "target-5xx-web", "alb-latency-web", "unhealthy-hosts-web", "no-healthy-host-web",
       "cpu-web", "at-its-largest-web", "host-checks-web",
       "database-cpu", "database-storage", "database-memory", "database-connections", "replica-lag-shop-production-replica-1",
       "queue-age-jobs", "queue-failed-jobs",
@@ -99,7 +111,7 @@ run "everything_is_watched" {
   }
 
   assert {
-    condition     = aws_cloudwatch_metric_alarm.aws["latency-web"].extended_statistic == "p99" && aws_cloudwatch_metric_alarm.aws["latency-web"].statistic == null
+    condition     = aws_cloudwatch_metric_alarm.aws["alb-latency-web"].extended_statistic == "p99" && aws_cloudwatch_metric_alarm.aws["alb-latency-web"].statistic == null
     error_message = "Percentiles are extended statistics."
   }
 
@@ -140,6 +152,21 @@ run "everything_is_watched" {
   }
 }
 
+run "a_pilot_light_has_no_agents_to_miss" {
+  module {
+    source = "../modules/observability"
+  }
+
+  variables {
+    agents = false
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.agent) == 0
+    error_message = "Nobody is told that hosts which should not be there say nothing."
+  }
+}
+
 run "slack" {
   module {
     source = "../modules/observability"
@@ -163,7 +190,7 @@ run "missing_definitions_are_told" {
   }
 
   variables {
-    generated_directory = "./fixtures/nothing"
+    generated_directory = "./nothing"
   }
 
   expect_failures = [check.generated_files_are_there]

@@ -10,12 +10,11 @@ mock_provider "aws" {
 }
 
 variables {
-  domain              = "shop.example.com"
-  zone_id             = "Z0123456789"
-  ami_id              = "ami-0123456789abcdef0"
-  zones               = ["eu-west-1a", "eu-west-1b", "eu-west-1c"]
-  generated_directory = "./fixtures/generated"
-  emails              = { page = ["oncall@example.com"] }
+  domain  = "shop.example.com"
+  zone_id = "Z0123456789"
+  ami_id  = "ami-0123456789abcdef0"
+  zones   = ["eu-west-1a", "eu-west-1b", "eu-west-1c"]
+  emails  = { page = ["oncall@example.com"] }
 }
 
 run "as_it_is" {

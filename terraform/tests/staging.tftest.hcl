@@ -10,10 +10,9 @@ mock_provider "aws" {
 }
 
 variables {
-  domain              = "staging.shop.example.com"
-  zone_id             = "Z0123456789"
-  ami_id              = "ami-0123456789abcdef0"
-  generated_directory = "./fixtures/generated"
+  domain  = "staging.shop.example.com"
+  zone_id = "Z0123456789"
+  ami_id  = "ami-0123456789abcdef0"
 }
 
 run "as_it_is" {
@@ -53,7 +52,7 @@ run "as_it_is" {
   }
 
   assert {
-    condition     = contains(output.alarm_names, "shop-staging-server-errors-api") && contains(output.alarm_names, "shop-staging-database-storage")
+    condition     = contains(output.alarm_names, "shop-staging-pipeline-stuck-notify-ticket") && contains(output.alarm_names, "shop-staging-server-errors-api") && contains(output.alarm_names, "shop-staging-database-storage")
     error_message = "It is watched."
   }
 

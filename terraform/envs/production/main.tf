@@ -28,6 +28,7 @@ module "system" {
   cdn                  = var.cdn
   origin_secret        = var.origin_secret
   configuration_extra  = var.configuration_extra
+  traces_sample        = var.traces_sample
   backup_configuration = var.backup_configuration
   object_lock_days     = var.object_lock_days
   logs_retention_days  = 90

@@ -98,6 +98,12 @@ variable "origin_secret" {
   sensitive   = true
 }
 
+variable "traces_sample" {
+  description = "The share of requests that become segments in X-Ray, such as \"5%\"; null for none."
+  type        = string
+  default     = null
+}
+
 variable "configuration_extra" {
   description = "More of every agent's configuration, as TOML that begins with a table."
   type        = string

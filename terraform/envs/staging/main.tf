@@ -26,6 +26,7 @@ module "system" {
   cdn                  = var.cdn
   origin_secret        = var.origin_secret
   configuration_extra  = var.configuration_extra
+  traces_sample        = var.traces_sample
   backup_configuration = var.backup_configuration
   logs_retention_days  = 14
   generated_directory  = var.generated_directory

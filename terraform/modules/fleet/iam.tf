@@ -37,7 +37,7 @@ locals {
         Effect    = "Allow"
         Resource  = "*"
         Action    = "cloudwatch:PutMetricData"
-        Condition = { StringEquals = { "cloudwatch:namespace" = var.metrics_namespaces } }
+        Condition = { StringEquals = { "cloudwatch:namespace" = distinct(concat([var.metrics.namespace], var.metrics_namespaces)) } }
       },
       {
         Sid      = "Logs"
@@ -52,10 +52,10 @@ locals {
       Resource = [for balancer in values(var.load_balancers) : balancer.target_group_arn]
       Action   = ["elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"]
     }],
-    length(var.notify_topic_arns) == 0 ? [] : [{
+    length(var.notify) == 0 ? [] : [{
       Sid      = "Notify"
       Effect   = "Allow"
-      Resource = var.notify_topic_arns
+      Resource = distinct([for target in values(var.notify) : target.topic_arn])
       Action   = "sns:Publish"
     }],
     length(local.secret_arns) == 0 ? [] : [{
@@ -65,12 +65,12 @@ locals {
       Action   = "secretsmanager:GetSecretValue"
     }],
     # Segments of traces name no resource.
-    var.tracing ? [{
+    var.traces_sample == null ? [] : [{
       Sid      = "Traces"
       Effect   = "Allow"
       Resource = "*"
-      Action   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
-    }] : [],
+      Action   = "xray:PutTraceSegments"
+    }],
   )
 
   release_statements = [

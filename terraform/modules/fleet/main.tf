@@ -43,6 +43,9 @@ module "configuration" {
   launch_within_seconds = var.launch_within_seconds
   rebalance             = var.rebalance
   log_group             = var.log_group
+  metrics               = var.metrics
+  traces_sample         = var.traces_sample
+  notify                = var.notify
   extra                 = var.configuration_extra
   user_data_extra       = var.user_data_extra
 }

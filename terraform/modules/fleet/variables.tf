@@ -366,15 +366,20 @@ variable "metrics_source_security_group_id" {
   default     = null
 }
 
-variable "metrics_namespaces" {
-  description = "Namespaces of CloudWatch that the instances may write to."
-  type        = list(string)
-  default     = ["groundcrew"]
+variable "metrics" {
+  description = "How the agent's metrics go to CloudWatch: see docs/metrics.md for what each costs."
+  type = object({
+    namespace    = optional(string, "groundcrew")
+    per_instance = optional(bool, false)
+    dimensions   = optional(list(string), [])
+  })
+  default = {}
+}
 
-  validation {
-    condition     = length(var.metrics_namespaces) > 0
-    error_message = "Name one namespace at least: the agent writes its metrics there."
-  }
+variable "metrics_namespaces" {
+  description = "Further namespaces of CloudWatch that the instances may write to, such as that of the application."
+  type        = list(string)
+  default     = []
 }
 
 variable "log_group" {
@@ -392,16 +397,30 @@ variable "log_group_arns" {
   }
 }
 
-variable "notify_topic_arns" {
-  description = "Topics that the agents may publish to."
-  type        = list(string)
-  default     = []
+variable "notify" {
+  description = "Topics of SNS that the agent tells of what happens, by the name of the target; see docs/notify.md."
+  type = map(object({
+    topic_arn = string
+    min_level = optional(string, "warning")
+    topics    = optional(list(string), [])
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for target in values(var.notify) : contains(["normal", "warning", "error"], target.min_level)])
+    error_message = "Let min_level be normal, warning or error."
+  }
 }
 
-variable "tracing" {
-  description = "Whether the instances may send traces to X-Ray."
-  type        = bool
-  default     = false
+variable "traces_sample" {
+  description = "The share of requests that become segments in X-Ray, such as \"5%\"; null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.traces_sample == null || can(regex("^[0-9]+(\\.[0-9]+)?%$", var.traces_sample))
+    error_message = "Write traces_sample as a percentage, such as \"5%\"."
+  }
 }
 
 variable "policies" {

@@ -20,7 +20,7 @@ locals {
   # What an alarm may be made for each of.
   labels = merge({
     tier     = sort(tolist(var.tiers))
-    pipeline = ["logs", "metrics"]
+    pipeline = sort(var.pipelines)
   }, var.alarm_labels)
 
   # Replaced in the text, because a name may stand anywhere: in a dimension or within an expression.
@@ -34,17 +34,20 @@ locals {
     [{ for alarm in jsondecode(local.alarms_text).alarms : alarm.id => alarm if length(alarm.per) == 0 }],
     flatten([
       for label, values in local.by_label : [
-        for value, alarms in values : { for alarm in alarms : "${alarm.id}-${value}" => alarm if try(alarm.per[0] == label, false) }
+        for value, alarms in values : { for alarm in alarms : "${alarm.id}-${replace(value, ".", "-")}" => alarm if try(alarm.per[0] == label, false) }
       ]
     ]),
   )...)
+
+  # An alarm for each of two labels would have a place left open.
+  labels_too_many = [for alarm in jsondecode(local.alarms_text).alarms : alarm.id if length(alarm.per) > 1]
 
   # A label that this module does not know would leave its alarm out without a word.
   labels_unknown = setsubtract(flatten([for alarm in jsondecode(local.alarms_text).alarms : alarm.per]), keys(local.labels))
 }
 
 resource "aws_cloudwatch_metric_alarm" "agent" {
-  for_each = local.definitions
+  for_each = { for key, alarm in local.definitions : key => alarm if var.agents }
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description
@@ -84,6 +87,11 @@ resource "aws_cloudwatch_metric_alarm" "agent" {
     precondition {
       condition     = length(local.labels_unknown) == 0
       error_message = "alarms.json has alarms for each ${join(", ", local.labels_unknown)}, which nobody has named: name its values in alarm_labels, or none ([])."
+    }
+
+    precondition {
+      condition     = length(local.labels_too_many) == 0
+      error_message = "alarms.json has alarms for each of two labels, which this module cannot make: ${join(", ", local.labels_too_many)}."
     }
   }
 }

@@ -19,7 +19,7 @@ locals {
         dimensions  = { LoadBalancer = balancer.balancer_arn_suffix, TargetGroup = balancer.target_group_arn_suffix }
         threshold   = var.target_5xx_per_minute_max, period = 60, periods = 5, points = 3, missing = "notBreaching", operator = "GreaterThanThreshold"
       }
-      "latency-${key}" = {
+      "alb-latency-${key}" = {
         severity    = "ticket", namespace = "AWS/ApplicationELB", metric = "TargetResponseTime", statistic = "p99"
         description = "Of a hundred requests to ${key} the slowest takes more than ${var.latency_p99_seconds_max} s. The dashboard says whether it is the tier, its event loop, or the database."
         dimensions  = { LoadBalancer = balancer.balancer_arn_suffix, TargetGroup = balancer.target_group_arn_suffix }

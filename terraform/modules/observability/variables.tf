@@ -54,6 +54,18 @@ variable "generated_directory" {
   default     = null
 }
 
+variable "agents" {
+  description = "Whether there are agents: where none should run, their silence is no alarm."
+  type        = bool
+  default     = true
+}
+
+variable "pipelines" {
+  description = "What the agents send by, as their metrics name it: logs, metrics, traces, notify.NAME."
+  type        = list(string)
+  default     = ["logs", "metrics"]
+}
+
 variable "alarm_labels" {
   description = "What else alarms of alarms.json are made for each of, such as { job = [\"shop-nightly\"] }; tiers and pipelines are known."
   type        = map(list(string))

@@ -51,6 +51,19 @@ locals {
 
   queue_env = local.jobs == 1 ? { QUEUE_URL = module.worker[0].queue_url } : {}
 
+  # What only an agent knows: a release that it rejected, a process that keeps crashing, a drain that was
+  # not complete. Alarms page; this says why, where tickets go.
+  notify = {
+    ticket = { topic_arn = module.observability.topic_arns["ticket"], min_level = "warning" }
+  }
+
+  # What the agents send by, as their metrics name it.
+  pipelines = concat(
+    ["logs", "metrics"],
+    var.traces_sample == null ? [] : ["traces"],
+    [for name in keys(local.notify) : "notify.${name}"],
+  )
+
   cloudfront_in_front = var.cdn != null && var.active
 }
 
@@ -232,11 +245,12 @@ module "web" {
   drain                        = var.web.drain
   configuration_extra          = var.configuration_extra
 
+  metrics            = var.metrics
   metrics_namespaces = var.metrics_namespaces
   log_group          = module.observability.log_group_pattern
   log_group_arns     = local.log_group_arns["web"]
-  notify_topic_arns  = values(module.observability.topic_arns)
-  tracing            = var.tracing
+  notify             = local.notify
+  traces_sample      = var.traces_sample
   tags               = var.tags
 }
 
@@ -288,11 +302,12 @@ module "api" {
     local.jobs == 1 ? { queue = module.worker[0].producer_policy } : {},
   )
 
+  metrics            = var.metrics
   metrics_namespaces = var.metrics_namespaces
   log_group          = module.observability.log_group_pattern
   log_group_arns     = local.log_group_arns["api"]
-  notify_topic_arns  = values(module.observability.topic_arns)
-  tracing            = var.tracing
+  notify             = local.notify
+  traces_sample      = var.traces_sample
   tags               = var.tags
 }
 
@@ -332,11 +347,12 @@ module "jobs" {
   configuration_extra = var.configuration_extra
   policies            = { queue = module.worker[0].consumer_policy }
 
+  metrics            = var.metrics
   metrics_namespaces = var.metrics_namespaces
   log_group          = module.observability.log_group_pattern
   log_group_arns     = local.log_group_arns["jobs"]
-  notify_topic_arns  = values(module.observability.topic_arns)
-  tracing            = var.tracing
+  notify             = local.notify
+  traces_sample      = var.traces_sample
   tags               = var.tags
 }
 
@@ -441,8 +457,10 @@ module "observability" {
   key_arn             = module.secrets.key_arn
   tiers               = local.tiers
   logs_retention_days = var.logs_retention_days
-  metrics_namespace   = var.metrics_namespaces[0]
+  metrics_namespace   = var.metrics.namespace
   generated_directory = var.generated_directory
+  agents              = var.active
+  pipelines           = local.pipelines
   alarm_labels        = var.alarm_labels
 
   emails        = var.alerts.emails

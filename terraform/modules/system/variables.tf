@@ -327,16 +327,26 @@ variable "search" {
   default = null
 }
 
-variable "metrics_namespaces" {
-  description = "Namespaces that the instances may write to; the first is the agents'."
-  type        = list(string)
-  default     = ["groundcrew"]
+variable "metrics" {
+  description = "How the agents' metrics go to CloudWatch: see docs/metrics.md for what each costs."
+  type = object({
+    namespace    = optional(string, "groundcrew")
+    per_instance = optional(bool, false)
+    dimensions   = optional(list(string), [])
+  })
+  default = {}
 }
 
-variable "tracing" {
-  description = "Whether the instances may send traces to X-Ray."
-  type        = bool
-  default     = false
+variable "metrics_namespaces" {
+  description = "Further namespaces that the instances may write to, such as that of the application."
+  type        = list(string)
+  default     = []
+}
+
+variable "traces_sample" {
+  description = "The share of requests that become segments in X-Ray, such as \"5%\"; null for none."
+  type        = string
+  default     = null
 }
 
 variable "logs_retention_days" {

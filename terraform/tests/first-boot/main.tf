@@ -64,6 +64,12 @@ module "full" {
     }
     api = { port = 8081, user = "nobody", processes = "2" }
   }
+  metrics       = { namespace = "shop", per_instance = true, dimensions = ["route", "plan"] }
+  traces_sample = "2.5%"
+  notify = {
+    page   = { topic_arn = "arn:aws:sns:eu-west-1:123456789012:shop-production-page", min_level = "error" }
+    ticket = { topic_arn = "arn:aws:sns:eu-west-1:123456789012:shop-production-ticket", topics = ["deployment", "crash-loop"] }
+  }
   extra           = "[poll]\ninterval = \"5s\""
   user_data_extra = "sysctl -w net.core.somaxconn=4096"
 }

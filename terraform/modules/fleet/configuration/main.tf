@@ -17,6 +17,9 @@ locals {
     launch_within_seconds = var.launch_within_seconds
     rebalance             = var.rebalance
     log_group             = var.log_group
+    metrics               = var.metrics
+    traces_sample         = var.traces_sample
+    notify                = var.notify
     extra                 = var.extra
   })
 

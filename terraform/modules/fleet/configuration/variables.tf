@@ -55,6 +55,32 @@ variable "log_group" {
   type        = string
 }
 
+variable "metrics" {
+  description = "How the agents' metrics go to CloudWatch: see docs/metrics.md for what each costs."
+  type = object({
+    namespace    = optional(string, "groundcrew")
+    per_instance = optional(bool, false)
+    dimensions   = optional(list(string), [])
+  })
+  default = {}
+}
+
+variable "traces_sample" {
+  description = "The share of requests that become segments in X-Ray, such as \"5%\"; null for none."
+  type        = string
+  default     = null
+}
+
+variable "notify" {
+  description = "Topics of SNS that the agents tell of what happens, by the name of the target; see docs/notify.md."
+  type = map(object({
+    topic_arn = string
+    min_level = optional(string, "warning")
+    topics    = optional(list(string), [])
+  }))
+  default = {}
+}
+
 variable "extra" {
   description = "More of the agent's configuration, as TOML that begins with a table."
   type        = string
