@@ -27,8 +27,11 @@ locals {
     # With `environment:` a job's subject names the environment, whose reviewers GitHub asks.
     github = var.github == null ? {} : {
       publish = [for environment in var.github.environments : "repo:${var.github.repository}:environment:${environment}"]
-      plan    = ["repo:${var.github.repository}:pull_request"]
-      apply   = ["repo:${var.github.repository}:environment:${var.github.apply_environment}"]
+      plan = concat(
+        ["repo:${var.github.repository}:pull_request"],
+        [for environment in var.github.plan_environments : "repo:${var.github.repository}:environment:${environment}"],
+      )
+      apply = ["repo:${var.github.repository}:environment:${var.github.apply_environment}"]
     }
     # Of CIRCLE_OIDC_TOKEN_V2, which names the ref. The user is 36 characters and not *, which would take
     # a branch whose name imitates the rest.

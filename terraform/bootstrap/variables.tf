@@ -34,10 +34,11 @@ variable "gitlab" {
 }
 
 variable "github" {
-  description = "A repository of GitHub, environments that publish, and the one that applies. Null for none."
+  description = "A repository of GitHub, environments that publish, those that plan (pull requests do too), and the one that applies. Null for none."
   type = object({
     repository        = string
     environments      = optional(list(string), ["staging", "production"])
+    plan_environments = optional(list(string), ["plan"])
     apply_environment = optional(string, "infrastructure")
   })
   default = null

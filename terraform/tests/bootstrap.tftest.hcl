@@ -76,6 +76,13 @@ run "three_services" {
   }
 
   assert {
+    condition = jsondecode(aws_iam_role.pipeline["github-plan"].assume_role_policy).Statement[0].Condition.StringLike["token.actions.githubusercontent.com:sub"] == [
+      "repo:acme/shop:pull_request", "repo:acme/shop:environment:plan",
+    ]
+    error_message = "GitHub plans what is proposed, and what is going to be applied."
+  }
+
+  assert {
     condition = alltrue([
       for key in ["gitlab-apply", "circleci-apply"] : alltrue([
         for subject in values(jsondecode(aws_iam_role.pipeline[key].assume_role_policy).Statement[0].Condition.StringLike)[0] : !strcontains(subject, "*") && endswith(subject, "main")

@@ -42,6 +42,15 @@ run "as_it_is" {
   }
 
   assert {
+    condition = (
+      output.sources == { web = "${output.source_url}/web", api = "${output.source_url}/api" }
+      && strcontains(output.configurations["web"], "source = \"${output.source_url}/web\"\n")
+      && strcontains(output.configurations["api"], "source = \"${output.source_url}/api\"\n")
+    )
+    error_message = "Each tier is published by itself."
+  }
+
+  assert {
     condition     = strcontains(output.configurations["api"], "DATABASE_HOST = \"mock.abcdefghijkl.eu-west-1.rds.amazonaws.com\"") && !strcontains(output.configurations["web"], "DATABASE")
     error_message = "The API tier knows the database, and no other tier does."
   }
@@ -59,6 +68,23 @@ run "as_it_is" {
   assert {
     condition     = output.static == null && output.database.port == 5432
     error_message = "There is a database, and no CloudFront."
+  }
+}
+
+run "one_release_of_all_tiers" {
+  state_key = "one"
+
+  module {
+    source = "../envs/staging"
+  }
+
+  variables {
+    releases_by_tier = false
+  }
+
+  assert {
+    condition     = output.sources == { web = output.source_url, api = output.source_url }
+    error_message = "All tiers have one source."
   }
 }
 

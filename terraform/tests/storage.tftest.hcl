@@ -99,6 +99,24 @@ run "three_buckets" {
   }
 }
 
+run "a_source_for_each_tier" {
+  command   = plan
+  state_key = "tiers"
+
+  module {
+    source = "../modules/storage"
+  }
+
+  variables {
+    release_tiers = ["web", "api"]
+  }
+
+  assert {
+    condition     = sort([for rule in aws_s3_bucket_lifecycle_configuration.releases.rule : rule.filter[0].prefix if length(rule.expiration) > 0]) == tolist(["shop/api/logs/", "shop/web/logs/"])
+    error_message = "Of each tier only logs expire."
+  }
+}
+
 run "copied_and_locked" {
   module {
     source = "../modules/storage"

@@ -104,6 +104,12 @@ variable "traces_sample" {
   default     = null
 }
 
+variable "releases_by_tier" {
+  description = "Whether each tier is published by itself; false for one release that holds all tiers."
+  type        = bool
+  default     = true
+}
+
 variable "configuration_extra" {
   description = "More of every agent's configuration, as TOML that begins with a table."
   type        = string

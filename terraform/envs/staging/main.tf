@@ -25,6 +25,7 @@ module "system" {
   secrets              = var.secrets
   cdn                  = var.cdn
   origin_secret        = var.origin_secret
+  releases_by_tier     = var.releases_by_tier
   configuration_extra  = var.configuration_extra
   traces_sample        = var.traces_sample
   backup_configuration = var.backup_configuration

@@ -1,6 +1,11 @@
 output "source_url" {
-  description = "What `groundcrew publish --source` and `promote --source` take."
+  description = "Where releases are: what the sources of the tiers begin with (SOURCE_URL of the pipelines)."
   value       = module.system.source_url
+}
+
+output "sources" {
+  description = "The source of each tier: what `groundcrew publish --source` and `promote --source` take."
+  value       = module.system.sources
 }
 
 output "environment" {

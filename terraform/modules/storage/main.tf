@@ -19,6 +19,11 @@ locals {
   keyed = { for kind, _ in local.buckets : kind => kind != "logs" }
 
   release_prefix = var.releases_prefix == "" ? "" : "${var.releases_prefix}/"
+
+  # Each is a source of its own, with artifacts/, releases/ and channels/ in it.
+  release_prefixes = length(var.release_tiers) == 0 ? [local.release_prefix] : [
+    for tier in sort(var.release_tiers) : "${local.release_prefix}${tier}/"
+  ]
 }
 
 resource "aws_s3_bucket" "this" {
@@ -125,7 +130,7 @@ locals {
         Effect    = "Deny"
         Principal = "*"
         Action    = "s3:PutObject"
-        Resource  = ["arn:${local.partition}:s3:::${name}/${local.release_prefix}releases/*"]
+        Resource  = [for prefix in local.release_prefixes : "arn:${local.partition}:s3:::${name}/${prefix}releases/*"]
         Condition = {
           Null = { "s3:if-none-match" = "true" }
           # Not the parts of a large one: its completion has the header.
@@ -166,16 +171,20 @@ resource "aws_s3_bucket_lifecycle_configuration" "releases" {
   }
 
   # What hosts left behind that could not ship it (docs/logs.md).
-  rule {
-    id     = "logs-of-hosts-that-left"
-    status = "Enabled"
+  dynamic "rule" {
+    for_each = local.release_prefixes
 
-    filter {
-      prefix = "${local.release_prefix}logs/"
-    }
+    content {
+      id     = trimsuffix("logs-of-hosts-that-left-${replace(trimsuffix(rule.value, "/"), "/", "-")}", "-")
+      status = "Enabled"
 
-    expiration {
-      days = var.left_logs_days
+      filter {
+        prefix = "${rule.value}logs/"
+      }
+
+      expiration {
+        days = var.left_logs_days
+      }
     }
   }
 

@@ -31,10 +31,14 @@ output "publisher_policy" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "Publish"
-        Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-        Resource = [for kind in ["artifacts", "releases", "channels"] : "${aws_s3_bucket.this["releases"].arn}/${local.release_prefix}${kind}/*"]
+        Sid    = "Publish"
+        Effect = "Allow"
+        Action = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+        Resource = flatten([
+          for prefix in local.release_prefixes : [
+            for kind in ["artifacts", "releases", "channels"] : "${aws_s3_bucket.this["releases"].arn}/${prefix}${kind}/*"
+          ]
+        ])
       },
       {
         Sid      = "List"

@@ -18,6 +18,12 @@ variable "key_arn" {
   type        = string
 }
 
+variable "release_tiers" {
+  description = "Tiers whose releases are published each by itself, to a source of its own behind the prefix; none for one source of all."
+  type        = list(string)
+  default     = []
+}
+
 variable "releases_prefix" {
   description = "Where in the bucket releases live; empty for its top."
   type        = string

@@ -33,7 +33,13 @@ locals {
     ]
   }
 
-  releases = { bucket = module.storage.releases_bucket, prefix = var.releases_prefix }
+  # Where each tier's releases are.
+  releases = {
+    for tier in local.tiers : tier => {
+      bucket = module.storage.releases_bucket
+      prefix = join("/", compact([var.releases_prefix, var.releases_by_tier ? tier : ""]))
+    }
+  }
 
   database_env = var.active ? merge(
     {
@@ -105,6 +111,7 @@ module "storage" {
   region           = var.region
   key_arn          = module.secrets.key_arn
   releases_prefix  = var.releases_prefix
+  release_tiers    = var.releases_by_tier ? sort(local.tiers) : []
   object_lock_days = var.object_lock_days
   replication      = var.replication
   force_destroy    = !var.protection
@@ -218,7 +225,7 @@ module "web" {
   subnet_ids     = module.network.app_subnet_ids
   ami_id         = var.ami_id
   key_arn        = module.secrets.key_arn
-  releases       = local.releases
+  releases       = local.releases["web"]
   load_balancers = { web = module.edge_web[0].targets["web"] }
 
   process = {
@@ -266,7 +273,7 @@ module "api" {
   subnet_ids  = module.network.app_subnet_ids
   ami_id      = var.ami_id
   key_arn     = module.secrets.key_arn
-  releases    = local.releases
+  releases    = local.releases["api"]
   load_balancers = merge(
     { api = module.edge_api[0].targets["api"] },
     length(var.api.public_paths) == 0 ? {} : { paths = module.edge_web[0].targets["api"] },
@@ -324,7 +331,7 @@ module "jobs" {
   subnet_ids  = module.network.app_subnet_ids
   ami_id      = var.ami_id
   key_arn     = module.secrets.key_arn
-  releases    = local.releases
+  releases    = local.releases["jobs"]
 
   process = {
     user       = var.jobs.user

@@ -1,6 +1,13 @@
 output "source_url" {
-  description = "What `groundcrew publish --source` and `promote --source` take."
+  description = "Where releases are: the source of all tiers, or what the sources of the tiers begin with (SOURCE_URL of the pipelines)."
   value       = module.storage.source_url
+}
+
+output "sources" {
+  description = "The source of each tier: what `groundcrew publish --source` and `promote --source` take."
+  value = {
+    for tier, releases in local.releases : tier => "s3://${releases.bucket}${releases.prefix == "" ? "" : "/${releases.prefix}"}"
+  }
 }
 
 output "environment" {

@@ -78,6 +78,12 @@ variable "ami_id" {
   type        = string
 }
 
+variable "releases_by_tier" {
+  description = "Whether each tier is published by itself, to a source of its own: what has not changed is not swapped. false for one release that holds all tiers, which change together."
+  type        = bool
+  default     = true
+}
+
 variable "releases_prefix" {
   description = "Where in the bucket releases live; empty for its top."
   type        = string
