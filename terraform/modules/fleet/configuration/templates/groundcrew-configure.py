@@ -8,6 +8,7 @@ Run it again after a secret was changed, then let the agent and the tier take it
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -53,7 +54,10 @@ def main():
         file.flush()
         os.fsync(file.fileno())
     # The agent would refuse it at its start; better to keep the one that it has.
-    groundcrew = os.environ.get("GROUNDCREW", "/usr/local/bin/groundcrew")
+    # In /usr/bin from the package, in /usr/local/bin where it was put by hand.
+    groundcrew = os.environ.get("GROUNDCREW") or shutil.which("groundcrew")
+    if not groundcrew:
+        sys.exit("groundcrew-configure: there is no groundcrew in PATH")
     if subprocess.run([groundcrew, "check", "--config", new], check=False).returncode != 0:
         sys.exit(f"groundcrew-configure: {new} is refused, and {DIRECTORY}/groundcrew.toml stays")
     os.replace(new, f"{DIRECTORY}/groundcrew.toml")
