@@ -1,7 +1,7 @@
 //! People are told elsewhere: each service in its own words, through failures, once.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ring::hmac;
 use toml::Value;
@@ -221,6 +221,69 @@ fn a_drain_is_told_before_the_agent_goes() {
             endpoint.posted("/hook").iter().any(|posted| posted.body.contains(topic)),
             "{topic}"
         );
+    }
+}
+
+#[test]
+fn an_agent_that_goes_waits_for_no_target_that_hangs() {
+    let endpoint = HookEndpoint::start();
+    let world = world(&endpoint);
+    world.release(&Release::web("v1", world.port));
+    let chat = endpoint.file("slack", &endpoint.url("slack"));
+    let chat = table(&[("name", "chat"), ("kind", "slack"), ("url_file", &chat)]);
+    let notify = Value::Array(vec![webhook(&endpoint), chat]);
+    let mut agent = Agent::start_with(&world, &[("notify", notify)]);
+    agent.wait_for_settled("v1");
+    endpoint.wait_for("/hook", "v1 settled");
+    endpoint.wait_for("/slack", "v1 settled");
+
+    endpoint.fail_at("/hook", &[Fault::Hangs]);
+    let began = Instant::now();
+    agent.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(agent.wait(), Some(0));
+    let took = began.elapsed();
+    // An exchange that hangs takes 15 s by itself.
+    assert!(took < Duration::from_secs(13), "it took {took:?}");
+    assert!(!agent.log().contains("not everything ended"), "{}", agent.log());
+    endpoint.wait_for("/slack", "the agent goes");
+    // What nobody answered comes later, and what somebody answered does not come again.
+    agent.restart();
+    endpoint.wait_for("/hook", "the agent goes");
+    let goes = endpoint.posted("/slack");
+    assert_eq!(goes.iter().filter(|posted| posted.body.contains("the agent goes")).count(), 1);
+}
+
+#[test]
+fn sns_is_asked_where_the_topic_is_and_again_when_it_throttles() {
+    let endpoint = HookEndpoint::start();
+    let mut world = world(&endpoint);
+    let address = endpoint.url("sns");
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL_SNS", address.as_str()),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ] {
+        world.set_environment(name, value);
+    }
+    endpoint.fail(&[Fault::Sns("KMSThrottling")]);
+    world.release(&Release::web("v1", world.port));
+    let topic = "arn:aws:sns:us-west-2:123456789012:ops";
+    let target = table(&[("name", "mail"), ("kind", "sns"), ("topic_arn", topic)]);
+    let agent = Agent::start_with(&world, &[("notify", Value::Array(vec![target]))]);
+    agent.wait_for_settled("v1");
+    endpoint.wait_for("/sns", "settled");
+    let posted = endpoint.posted("/sns");
+    assert_eq!((posted[0].status, posted[1].status), (400, 200));
+    // The SDK's order of attributes changes.
+    let subject = |posted: &Posted| {
+        let part = posted.body.split('&').find(|part| part.starts_with("Subject="));
+        part.map(str::to_owned).ok_or(posted.body.clone())
+    };
+    assert_eq!(subject(&posted[0]).unwrap(), subject(&posted[1]).unwrap());
+    for posted in posted {
+        let signed = posted.header("authorization");
+        assert!(signed.contains("/us-west-2/sns/aws4_request"), "{signed}");
     }
 }
 

@@ -124,8 +124,10 @@ describe('the status page', { concurrency: false }, () => {
   }
 
   it('is there at once, and what is there stays in its place', async (t) => {
-    const [paints, empty] = [[], await emptyPaints()];
+    const [paints, empty] = [[], []];
+    const server = await emptyPage();
     for (let turn = 0; turn < PAINTS; turn += 1) {
+      empty.push(await emptyPaint(server));
       const { context, page } = await open(browser, world.url);
       await page.waitForTimeout(200);
       const { paint, shift, bytes } = await page.evaluate(() => new Promise((resolve) => {
@@ -144,9 +146,13 @@ describe('the status page', { concurrency: false }, () => {
       paints.push(paint);
       await context.close();
     }
-    const said = `first paint after ${median(paints)} ms, an empty page after ${median(empty)} ms`;
+    server.closeAllConnections();
+    server.close();
+    // The quickest of each, taken in turns: what else the machine does only ever makes it slower.
+    const [paint, usual] = [Math.min(...paints), Math.min(...empty)];
+    const said = `first paint after ${paint} ms, an empty page after ${usual} ms`;
     t.diagnostic(said);
-    assert.ok(median(paints) - median(empty) < PAINT_MS_MAX, said);
+    assert.ok(paint - usual < PAINT_MS_MAX, said);
   });
 
   it('has nothing to complain about and asked nobody else', () => {
@@ -157,26 +163,24 @@ describe('the status page', { concurrency: false }, () => {
   });
 });
 
-const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
-
-// When a page with one word is painted, in milliseconds.
-async function emptyPaints() {
+// A page with one word.
+async function emptyPage() {
   const server = http.createServer((_, response) => {
     response.setHeader('content-type', 'text/html').end('<!doctype html><h1>empty</h1>');
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const paints = [];
-  for (let turn = 0; turn < PAINTS; turn += 1) {
-    const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
-    const page = await context.newPage();
-    await page.goto(`http://127.0.0.1:${server.address().port}/`);
-    await page.waitForTimeout(300);
-    paints.push(await page.evaluate(() => performance.getEntriesByName('first-paint')[0].startTime));
-    await context.close();
-  }
-  server.closeAllConnections();
-  server.close();
-  return paints;
+  return server;
+}
+
+// When it is painted, in milliseconds.
+async function emptyPaint(server) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const page = await context.newPage();
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.waitForFunction(() => performance.getEntriesByName('first-paint').length > 0);
+  const at = await page.evaluate(() => performance.getEntriesByName('first-paint')[0].startTime);
+  await context.close();
+  return at;
 }
 
 // Texts whose contrast with what is behind them is under 4.5 (WCAG 2.2, AA).

@@ -32,6 +32,20 @@ perNode('stats', ({ binary }) => {
     assert.ok(most / least < 1.02);
   }));
 
+  test('all processes of a host report at the same moment', () => withAgent(async (agent) => {
+    const one = await agent.serving(binary, 'plain.js');
+    const pool = keepAlive();
+    await request({ port: agent.port, path: '/', agent: pool });
+    const past = [];
+    while (past.length < 4) {
+      await one.next('stats');
+      past.push(Date.now() % 1000);
+    }
+    // A loaded machine makes some late, and none early.
+    assert.ok(Math.min(...past) < 100, `${past} ms past the second`);
+    pool.destroy();
+  }));
+
   test('garbage collections are counted by kind', () => withAgent(async (agent) => {
     const one = await agent.serving(binary, 'garbage.js');
     await request({ port: agent.port, path: '/', agent: false });

@@ -13,6 +13,8 @@ const ROOT = '1-5759e988-bd862e3fe1be46a994272793';
 const TRACED = { GROUNDCREW_TRACES: '1000000' };
 // Below a share of half by their last digits, and above.
 const LOW = '1-5759e988-bd862e3fe1be46a910000000';
+// Sampled by whatever share there is.
+const CHOSEN = '1-5759e988-bd862e3fe1be46a900000000';
 const HIGH = '1-5759e988-bd862e3fe1be46a9f0000000';
 
 // All notes so far once there are as many as wanted.
@@ -85,6 +87,23 @@ perNode('traces', ({ binary }) => {
     assert.equal(note.status, 0);
     assert.equal(note.path, '/slow');
   }));
+
+  test('who chooses ids that are sampled gets three times the share', () => withAgent(
+    async (agent) => {
+      const one = await serving(agent, 'plain.js', { GROUNDCREW_TRACES: '10000' });
+      const pool = keepAlive();
+      for (let i = 0; i < 300; i++) {
+        await request({
+          port: agent.port, path: '/', agent: pool, headers: { 'x-amzn-trace-id': `Root=${CHOSEN}` },
+        });
+      }
+      // The first finds no room for more credit, and the last third of one is not enough.
+      await noted(one, 20 + 300 * 0.03 - 1);
+      pool.destroy();
+      await one.bleed(1000);
+      await noted(one, 20 + 300 * 0.03 - 1);
+    },
+  ));
 
   test('the share is taken by the id, and the flag is followed where wanted', () => withAgent(
     async (agent) => {

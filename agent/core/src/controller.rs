@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::effect::{Effect, Level, Subject, Topic, tell};
-use crate::event::{ChannelReading, Event, FetchOutcome, OnDisk};
+use crate::event::{ChannelReading, Event, FetchOutcome, News, OnDisk};
 use crate::ledger::Ledger;
 use crate::lifecycle::fleet::Fleet;
 use crate::lifecycle::hooks::Hooks;
@@ -150,12 +150,21 @@ impl Controller {
         let mut out = Vec::new();
         self.random = splitmix(self.random);
         self.stepped = now;
+        // Twenty of these a second are usual, and mostly nobody waits for them.
+        let only_numbers = matches!(&event, Event::Process { news: News::Answered { .. }, .. });
         self.observe(now, event, &mut out);
-        if self.begun && !self.exited {
+        let at_rest = only_numbers && self.is_at_rest();
+        if self.begun && !self.exited && !at_rest {
             self.reconcile(now, &mut out);
         }
         self.remember(now, &mut out);
         out
+    }
+
+    /// Whether nothing that is under way looks at how many requests there are: no release is on
+    /// its way or on trial, and the host stays. What is due by the clock comes by a tick.
+    fn is_at_rest(&self) -> bool {
+        self.rollout.is_none() && self.on_trial().is_none() && self.stance() == Stance::Serve
     }
 
     /// The next moment at which a [`Event::Tick`] has something to do.

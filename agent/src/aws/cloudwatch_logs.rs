@@ -172,6 +172,7 @@ where
     }
 }
 
+/// What to make of a failed call of any service. `action` is its name in a policy.
 pub(super) fn call_error<E>(action: &str, error: &SdkError<E>) -> LogsCallError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -216,8 +217,9 @@ fn classify(status: u16, code: &str) -> Failure {
         | "LimitExceededException"
         | "RequestLimitExceeded"
         | "TooManyRequestsException"
+        | "KMSThrottling"
         | "OperationAbortedException" => Failure::Throttled,
-        "ResourceNotFoundException" => Failure::Missing,
+        "ResourceNotFoundException" | "NotFound" => Failure::Missing,
         "RequestTimeTooSkewed"
         | "RequestExpired"
         | "InvalidSignatureException"
@@ -229,7 +231,13 @@ fn classify(status: u16, code: &str) -> Failure {
         | "MissingAuthenticationToken"
         | "IncompleteSignature"
         | "OptInRequired" => Failure::Credentials,
-        "AccessDenied" | "AccessDeniedException" => Failure::Denied,
+        // A key that is disabled or on its way out is mended where it is, as a policy is.
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "KMSAccessDenied"
+        | "KMSDisabled"
+        | "KMSInvalidState"
+        | "KMSNotFound" => Failure::Denied,
         "InvalidParameterException"
         | "InvalidParameterValue"
         | "InvalidParameterValueException"
@@ -262,6 +270,12 @@ mod tests {
             (400, "ResourceNotFoundException", Failure::Missing),
             (400, "ExpiredTokenException", Failure::Credentials),
             (403, "InvalidSignatureException", Failure::Clock),
+            (400, "KMSThrottling", Failure::Throttled),
+            (400, "KMSAccessDenied", Failure::Denied),
+            (403, "AuthorizationError", Failure::Denied),
+            (400, "RequestExpired", Failure::Clock),
+            (404, "NotFound", Failure::Missing),
+            (400, "InvalidParameter", Failure::Refused),
             (400, "InvalidParameterException", Failure::Refused),
             (400, "InvalidParameterValue", Failure::Refused),
             (413, "", Failure::Refused),

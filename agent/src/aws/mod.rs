@@ -7,7 +7,7 @@
 use std::env;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::{Builder, tls};
@@ -50,21 +50,30 @@ const REGION_OF_OVERRIDES: &str = "us-east-1";
 /// What all clients share: credentials, region, endpoint, timeouts, TLS. `endpoint_variables` are
 /// those of the services it is for.
 async fn load_config(endpoint_variables: &[&str]) -> SdkConfig {
-    let http = Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .tls_context(tls_context())
-        .build_https();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .timeout_config(timeouts(ANSWER_WITHIN, OPERATION_WITHIN))
-        .retry_config(
-            RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_max_backoff(BACKOFF_MAX),
-        );
+    let mut loader = loader();
     let overridden = endpoint_variables.iter().any(|variable| has_endpoint_override(variable));
     if overridden && !has_region() {
         loader = loader.region(Region::from_static(REGION_OF_OVERRIDES));
     }
     loader.load().await
+}
+
+/// The same, in a region that is known. Asks nobody.
+async fn load_config_in(region: &str) -> SdkConfig {
+    loader().region(Region::new(region.to_owned())).load().await
+}
+
+fn loader() -> ConfigLoader {
+    let http = Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .tls_context(tls_context())
+        .build_https();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts(ANSWER_WITHIN, OPERATION_WITHIN))
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_max_backoff(BACKOFF_MAX),
+        )
 }
 
 /// Trusts what the host trusts, and what `AWS_CA_BUNDLE` names: the variable that every other tool

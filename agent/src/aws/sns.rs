@@ -1,19 +1,22 @@
 //! Simple Notification Service: publishes to a topic.
 
-use aws_sdk_sns::Client;
-use aws_sdk_sns::error::SdkError;
-use aws_sdk_sns::types::MessageAttributeValue;
+use std::collections::BTreeMap;
 
-use super::load_config_with_region;
-use crate::errors::chain;
+use aws_sdk_sns::Client;
+use aws_sdk_sns::types::MessageAttributeValue;
+use groundcrew_core::logs::retry::Failure;
+use tokio::sync::Mutex;
+
+use super::cloudwatch_logs::{LogsCallError, call_error};
 
 /// Bytes of a subject (API_Publish), all of them printable ASCII.
 const SUBJECT_BYTES_MAX: usize = 99;
 
-/// The service.
-#[derive(Debug, Clone)]
+/// The service, wherever the topics are.
+#[derive(Debug, Default)]
 pub struct Sns {
-    client: Client,
+    /// By region: no more than there are topics.
+    clients: Mutex<BTreeMap<String, Client>>,
 }
 
 /// What is published.
@@ -36,12 +39,6 @@ pub struct Publication {
 /// Why it was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum SnsError {
-    /// Nobody knows where to publish.
-    #[error("could not publish to {topic}: {}", super::NO_REGION)]
-    NoRegion {
-        /// The topic.
-        topic: String,
-    },
     /// It will never work.
     #[error("SNS does not take it for {topic}: {reason}")]
     Refused {
@@ -61,17 +58,12 @@ pub enum SnsError {
 }
 
 impl Sns {
-    /// `None` without a region.
-    pub async fn open() -> Option<Self> {
-        let config = load_config_with_region(&["AWS_ENDPOINT_URL_SNS"]).await?;
-        Some(Self { client: Client::new(&config) })
-    }
-
     /// Publishes once, as far as the SDK's own attempts go.
     pub async fn publish(&self, what: Publication) -> Result<(), SnsError> {
         let Publication { topic, subject, message, attributes, group, deduplication } = what;
+        let client = self.client(region_of(&topic)).await;
         let mut request =
-            self.client.publish().topic_arn(&topic).subject(one_line(&subject)).message(message);
+            client.publish().topic_arn(&topic).subject(one_line(&subject)).message(message);
         for (name, value) in attributes.into_iter().filter(|(_, value)| !value.is_empty()) {
             let value = MessageAttributeValue::builder().data_type("String").string_value(value);
             // Without a type there would be nothing to build; it has one.
@@ -84,16 +76,32 @@ impl Sns {
             request = request.message_group_id(group).message_deduplication_id(deduplication);
         }
         let Err(error) = request.send().await else { return Ok(()) };
-        let reason = chain(&error);
-        Err(match &error {
-            SdkError::ServiceError(answer)
-                if matches!(answer.raw().status().as_u16(), 400 | 404 | 413) =>
-            {
-                SnsError::Refused { topic, reason }
-            }
-            _ => SnsError::Failed { topic, reason },
+        let LogsCallError { failure, text: reason, .. } = call_error("sns:Publish", &error);
+        Err(match failure {
+            Failure::Refused | Failure::Missing => SnsError::Refused { topic, reason },
+            Failure::Throttled
+            | Failure::Credentials
+            | Failure::Denied
+            | Failure::Clock
+            | Failure::Network
+            | Failure::Service => SnsError::Failed { topic, reason },
         })
     }
+
+    async fn client(&self, region: &str) -> Client {
+        let mut clients = self.clients.lock().await;
+        if let Some(client) = clients.get(region) {
+            return client.clone();
+        }
+        let client = Client::new(&super::load_config_in(region).await);
+        clients.insert(region.to_owned(), client.clone());
+        client
+    }
+}
+
+/// Where a topic is: `arn:PARTITION:sns:REGION:ACCOUNT:NAME`. Only there it can be published to.
+fn region_of(topic: &str) -> &str {
+    topic.split(':').nth(3).unwrap_or_default()
 }
 
 /// A subject that SNS takes: ASCII without control characters, not too long, not empty.
@@ -107,6 +115,12 @@ fn one_line(subject: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_is_where_its_arn_says() {
+        assert_eq!(region_of("arn:aws:sns:eu-west-1:123456789012:ops"), "eu-west-1");
+        assert_eq!(region_of("arn:aws-cn:sns:cn-north-1:123456789012:ops.fifo"), "cn-north-1");
+    }
 
     #[test]
     fn subjects_are_what_sns_takes() {

@@ -1,5 +1,7 @@
 //! `groundcrew agent`: the daemon.
 
+use tokio::task::JoinSet;
+
 use super::args::ConfigArgs;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::config::host_check::{LoadError, load};
@@ -24,6 +26,14 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<u8> {
     // Two threads: one decides, one serves what must not wait for it.
     let threads =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    threads.block_on(runtime::run(loaded.config, image))?;
+    // As a task, so that what one of these threads read is mostly decided on there and then; the
+    // thread that waits here would have to be woken for each report.
+    let mut task = JoinSet::new();
+    task.spawn_on(runtime::run(loaded.config, image), threads.handle());
+    match threads.block_on(task.join_next()) {
+        Some(Err(failed)) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Some(ended) => ended??,
+        None => {}
+    }
     Ok(EXIT_OK)
 }

@@ -258,7 +258,8 @@ fn arn(node: &Node<'_, '_>) -> Read<String> {
     let text = node.as_text().ok_or_else(|| node.wanted("the ARN of a topic"))?;
     let parts: Vec<_> = text.split(':').collect();
     let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.');
-    if parts.len() == 6 && parts[0] == "arn" && parts[2] == "sns" && text.chars().all(usual) {
+    let whole = parts.len() == 6 && parts.iter().all(|part| !part.is_empty());
+    if whole && parts[0] == "arn" && parts[2] == "sns" && text.chars().all(usual) {
         return Ok(text.to_owned());
     }
     let message = format!("{} is not the ARN of a topic", shown(text));

@@ -18,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use camino::Utf8PathBuf;
 use groundcrew_core::doctor::TierNumbers;
 use groundcrew_core::status::{HistoryDocument, ReleasesDocument, StatusDocument};
@@ -40,7 +41,7 @@ use crate::fsx::{self, About, FileError};
 use crate::logs::Logs;
 use crate::metrics::Format;
 use answer::Answer;
-use public::{LIVE_MAX, Public};
+use public::{LIVE_MAX, Public, SCRAPES_MAX};
 use routes::Desk;
 
 /// Questions waiting for the runtime.
@@ -119,7 +120,7 @@ pub enum Request {
         /// For whom.
         format: Format,
         /// Where the answer goes.
-        answer: oneshot::Sender<Option<String>>,
+        answer: oneshot::Sender<Option<Bytes>>,
     },
     /// What was measured in the last hour?
     History {
@@ -201,6 +202,7 @@ impl Control {
                 cancel: cancel.clone(),
                 page: serving.http.page,
                 live: Arc::new(Semaphore::new(LIVE_MAX)),
+                scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)),
             };
             let answer = move |request, peer| {
                 let public = public.clone();

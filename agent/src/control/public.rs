@@ -22,6 +22,9 @@ use crate::config::PageAccess;
 
 /// Pages that are kept up to date at once: people, not machines.
 pub const LIVE_MAX: usize = 16;
+/// Scrapes that are on their way at once: with many series each is megabytes, and whoever asks may
+/// take his time to read.
+pub const SCRAPES_MAX: usize = 16;
 /// Said with every answer of the page.
 const HEADERS: [(&str, &str); 5] = [
     ("cache-control", "no-store"),
@@ -44,6 +47,8 @@ pub struct Public {
     pub page: PageAccess,
     /// Room for pages that are kept up to date.
     pub live: Arc<Semaphore>,
+    /// Room for scrapes.
+    pub scrapes: Arc<Semaphore>,
 }
 
 impl Public {
@@ -52,7 +57,14 @@ impl Public {
         let path = request.uri().path();
         if self.page == PageAccess::None || !matches!(path, "/" | "/page/events") {
             let ready = *self.ready.borrow();
-            return routes::public(request, ready, &self.requests).await;
+            if path != "/metrics" {
+                return routes::public(request, ready, &self.requests).await;
+            }
+            let Ok(room) = Arc::clone(&self.scrapes).try_acquire_owned() else {
+                let why = format!("{SCRAPES_MAX} scrapes are not read to their end yet");
+                return answer::refusal(StatusCode::SERVICE_UNAVAILABLE, why);
+            };
+            return answer::held(routes::public(request, ready, &self.requests).await, room);
         }
         let mut answer = match refused(self.page, request, peer) {
             Some((status, why)) => answer::refusal(status, why),

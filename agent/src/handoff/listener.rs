@@ -67,7 +67,16 @@ pub struct Holder {
 }
 
 fn by(holder: Option<&Holder>) -> String {
-    holder.map(|Holder { pid, command }| format!(" by pid {pid} ({command})")).unwrap_or_default()
+    match holder {
+        None => String::new(),
+        // What else it listens on, it was told by nobody but the host's file.
+        Some(Holder { pid, .. })
+            if u32::try_from(*pid).is_ok_and(|pid| pid == std::process::id()) =>
+        {
+            " by the agent itself: give http.listen of the host's file another port".to_owned()
+        }
+        Some(Holder { pid, command }) => format!(" by pid {pid} ({command})"),
+    }
 }
 
 /// Binds a port of all addresses, IPv6 and IPv4, and listens. Port 0 takes a free one.
@@ -301,8 +310,10 @@ mod tests {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = other.local_addr().unwrap().port();
         let error = bind(port).unwrap_err().to_string();
-        let expected = format!("port {port} is in use by pid {} (", own_pid());
+        let expected = format!("port {port} is in use by the agent itself: give http.listen");
         assert!(error.starts_with(&expected), "{error}");
+        let other = Holder { pid: 1, command: "/sbin/init".to_owned() };
+        assert_eq!(by(Some(&other)), " by pid 1 (/sbin/init)");
     }
 
     #[test]

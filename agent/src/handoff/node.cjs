@@ -17,6 +17,9 @@ const {
 } = require('perf_hooks');
 const v8 = require('v8');
 
+// Before an app, or what watches it, puts its own in their place.
+const { Date: { now: wallNow }, setTimeout } = globalThis;
+
 const SOCKET_FD = 3;
 const BACKLOG = 4096;
 const LINE_BYTES_MAX = 64 * 1024;
@@ -43,6 +46,9 @@ const LAG_RESOLUTION_MS = 20;
 // when all of them are at their longest.
 const NOTES_MAX = 256;
 const NOTES_PER_LINE_MAX = 16;
+// What choosing the id of a trace can get at most, in times of the share; and at once.
+const SAMPLED_TIMES_MAX = 3;
+const SAMPLED_AT_ONCE = 20;
 const ROOT_ALONE_CHARS = 40; // `Root=` and an id, as load balancers begin a trace
 const NOTE_CHARS_MAX = { trace: 512, method: 16, path: 500, host: 255, agent: 200, ip: 64 };
 // An ALB keeps idle connections for 60 s by default; the end that closes first must not be ours.
@@ -737,7 +743,15 @@ function startReports() {
   report.utilization = performance.eventLoopUtilization();
   report.heapLimit = v8.getHeapStatistics().heap_size_limit;
   contain('follow the garbage collector', watchCollector);
-  report.timer = setInterval(contained('report', tick), REPORT_MS.busy).unref();
+  reportLater();
+}
+
+// On the whole second, as every other process of the host: the agent is woken once for all of them.
+function reportLater() {
+  const past = wallNow() % REPORT_MS.busy;
+  // A timer that came a little early must not come twice.
+  const wait = REPORT_MS.busy - past + (past > REPORT_MS.busy * 0.9 ? REPORT_MS.busy : 0);
+  report.timer = setTimeout(contained('report', tick), wait).unref();
 }
 
 function watchCollector() {
@@ -761,6 +775,7 @@ function collected(kind, ms) {
 }
 
 function tick() {
+  reportLater();
   const busy = totals.any + totals.aborted + inFlight + connections.size > 0;
   if (!busy) report.lag.disable(); // fifty wake-ups a second, for nothing
   if (busy || performance.now() - report.at >= REPORT_MS.idle - REPORT_MS.busy / 2) sendStats();
@@ -836,8 +851,18 @@ const notes = { waiting: [], dropped: 0 };
 function tracingWanted(text) {
   if (!text) return null;
   const [ppm, follow] = text.split(' ');
-  return Number(ppm) >= 0 ? { below: (Number(ppm) / 1e6) * 2 ** 32, follow: follow === 'follow' }
-    : null;
+  const share = Number(ppm) / 1e6;
+  if (!(share >= 0)) return null;
+  const earns = share * SAMPLED_TIMES_MAX;
+  return { below: share * 2 ** 32, earns, credit: SAMPLED_AT_ONCE, follow: follow === 'follow' };
+}
+
+// Whoever sends the header chooses its id, and could choose it so that each request is paid for.
+// Their own share of all requests, three times over, is what they can get.
+function hasCredit() {
+  const has = tracing.credit >= 1;
+  if (has) tracing.credit--;
+  return has;
 }
 
 // Decided by the trace's id: every tier that a request comes through decides the same.
@@ -850,7 +875,7 @@ function isSampled(header) {
   }
   const at = header.startsWith('Root=1-') ? 0 : header.indexOf('Root=1-');
   const last = at < 0 ? -1 : hexAt(header, at + 32);
-  return (last < 0 ? Math.random() * 2 ** 32 : last) < tracing.below;
+  return last < 0 ? Math.random() * 2 ** 32 < tracing.below : last < tracing.below && hasCredit();
 }
 
 // Eight digits as a number; -1: they are none.
@@ -876,6 +901,7 @@ function traceHeader({ rawHeaders }) {
 }
 
 function trace(request, response, status, ms) {
+  tracing.credit = Math.min(tracing.credit + tracing.earns, SAMPLED_AT_ONCE);
   if (!isSampled(traceHeader(request)) || !hasRoom()) return;
   // Routers of frameworks cut off what they have matched, and keep the whole here.
   const url = typeof request.originalUrl === 'string' ? request.originalUrl : request.url;

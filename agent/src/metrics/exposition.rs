@@ -45,7 +45,7 @@ const WIDE_BOUNDS: [f64; 17] = [
 ];
 
 /// Which of its two formats a scraper understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,

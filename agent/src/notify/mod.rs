@@ -5,6 +5,8 @@
 mod message;
 mod sentry;
 mod services;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -103,6 +105,8 @@ struct Post {
     address: Address,
     headers: Vec<(&'static str, String)>,
     body: String,
+    /// The secret that goes along; `None`: the address is one.
+    key: Option<String>,
 }
 
 /// Delivers to all targets.
@@ -111,20 +115,17 @@ pub struct Delivery {
     place: Place,
     targets: BTreeMap<String, TargetSettings>,
     errors: Option<ErrorSettings>,
-    https: Https,
-    sns: OnceCell<Sns>,
+    https: OnceCell<Https>,
+    sns: Sns,
 }
 
 impl Delivery {
-    /// Nothing is asked of any service yet.
-    pub fn open(
-        place: Place,
-        targets: &[TargetSettings],
-        errors: Option<ErrorSettings>,
-    ) -> Result<Self, HttpsError> {
+    /// Nothing is asked of any service yet, and nothing read that only a delivery needs.
+    #[must_use]
+    pub fn new(place: Place, targets: &[TargetSettings], errors: Option<ErrorSettings>) -> Self {
         let targets = targets.iter().map(|target| (target.rules.name.clone(), target.clone()));
-        let (targets, sns) = (targets.collect(), OnceCell::new());
-        Ok(Self { place, targets, errors, https: Https::open()?, sns })
+        let (https, sns) = (OnceCell::new(), Sns::default());
+        Self { place, targets: targets.collect(), errors, https, sns }
     }
 
     /// The names of all targets, and of which kind they are.
@@ -143,7 +144,9 @@ impl Delivery {
         let settings = self.targets.get(target).ok_or_else(unknown)?;
         let message = Message::new(&self.place, instance, settings, pending)?;
         let post = match &settings.kind {
-            Kind::Sns { topic } => return self.publish(services::sns(topic, &message)).await,
+            Kind::Sns { topic } => {
+                return Ok(self.sns.publish(services::sns(topic, &message)).await?);
+            }
             Kind::Slack { url } => services::slack(&read(url)?, &message)?,
             Kind::PagerDuty { key, url } => services::pagerduty(&read(key)?, url, &message)?,
             Kind::Opsgenie { key, url } => services::opsgenie(&read(key)?, url, &message)?,
@@ -166,28 +169,30 @@ impl Delivery {
     }
 
     async fn post(&self, post: Post) -> Result<(), DeliveryError> {
-        let Post { address, mut headers, body } = post;
+        let Post { address, mut headers, body, key } = post;
         if !headers.iter().any(|(name, _)| *name == "content-type") {
             headers.push(("content-type", "application/json".to_owned()));
         }
+        let https = self.https.get_or_try_init(|| async { Https::open() }).await?;
         let https::Answer { status, retry_after, body } =
-            self.https.post(&address, &headers, body).await?;
+            https.post(&address, &headers, body).await?;
         if (200..300).contains(&status) {
             return Ok(());
         }
-        let said: String = body.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect();
-        let said = if said.is_empty() { said } else { format!(": {said}") };
-        Err(DeliveryError::Status { host: address.host().to_owned(), status, said, retry_after })
+        let (host, said) = (address.host().to_owned(), said(&body, key.as_deref()));
+        Err(DeliveryError::Status { host, status, said, retry_after })
     }
+}
 
-    async fn publish(
-        &self,
-        publication: crate::aws::sns::Publication,
-    ) -> Result<(), DeliveryError> {
-        let no_region = || SnsError::NoRegion { topic: publication.topic.clone() };
-        let opened = self.sns.get_or_try_init(|| async { Sns::open().await.ok_or_else(no_region) });
-        Ok(opened.await?.publish(publication.clone()).await?)
-    }
+/// How the words of an answer begin, for people. An answer may repeat what was asked: the key is
+/// cut out, and where the address is the secret, which could be repeated in any form, no word of
+/// the answer is shown.
+fn said(body: &str, key: Option<&str>) -> String {
+    let Some(key) = key else { return String::new() };
+    let visible: String = body.chars().filter(|c| !c.is_control()).collect();
+    let visible = visible.replace(key, "[redacted]");
+    let said: String = visible.chars().take(SHOWN_CHARS_MAX).collect();
+    if said.is_empty() { said } else { format!(": {said}") }
 }
 
 /// The secret, read anew each time: whoever changes the file need not restart anything.

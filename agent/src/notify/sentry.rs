@@ -8,7 +8,7 @@ use super::message::hex;
 use super::{DeliveryError, Post};
 use crate::https::Address;
 
-/// The envelope, and where it goes.
+/// The envelope, and where it goes: all of a DSN is a secret.
 pub(super) fn envelope(
     dsn: &str,
     environment: &str,
@@ -55,7 +55,7 @@ pub(super) fn envelope(
     let headers =
         vec![("x-sentry-auth", auth), ("content-type", "application/x-sentry-envelope".to_owned())];
     let body = format!("{header}\n{{\"type\":\"event\"}}\n{event}\n");
-    Ok(Post { address: Address::parse(&url)?, headers, body })
+    Ok(Post { address: Address::parse(&url)?, headers, body, key: None })
 }
 
 /// `https://KEY@HOST/PATH/PROJECT`: where envelopes go, and the key.

@@ -33,7 +33,7 @@ pub(super) fn slack(url: &str, message: &Message) -> Result<Post, DeliveryError>
         _ => ":information_source:",
     };
     let text = format!("{mark} *{}*\n{}", plain(&message.title), plain(&message.text));
-    post(url, Vec::new(), &json!({ "text": text }))
+    post(url, None, Vec::new(), &json!({ "text": text }))
 }
 
 /// PagerDuty, Events API v2.
@@ -62,7 +62,8 @@ pub(super) fn pagerduty(key: &str, url: &str, message: &Message) -> Result<Post,
             "custom_details": { "text": message.text, "event": words },
         });
     }
-    post(&format!("{}/v2/enqueue", url.trim_end_matches('/')), Vec::new(), &event)
+    let url = format!("{}/v2/enqueue", url.trim_end_matches('/'));
+    post(&url, Some(key), Vec::new(), &event)
 }
 
 /// Opsgenie, alerts.
@@ -74,11 +75,8 @@ pub(super) fn opsgenie(key: &str, url: &str, message: &Message) -> Result<Post, 
     if message.action == Action::Resolve {
         let alias: String = form_urlencoded::byte_serialize(alias.as_bytes()).collect();
         let close = json!({ "source": words.host, "note": message.title });
-        return post(
-            &format!("{url}/v2/alerts/{alias}/close?identifierType=alias"),
-            headers,
-            &close,
-        );
+        let url = format!("{url}/v2/alerts/{alias}/close?identifierType=alias");
+        return post(&url, Some(key), headers, &close);
     }
     let priority = if words.level == "error" { "P2" } else { "P3" };
     let alert = json!({
@@ -95,7 +93,7 @@ pub(super) fn opsgenie(key: &str, url: &str, message: &Message) -> Result<Post, 
             "release": words.release,
         },
     });
-    post(&format!("{url}/v2/alerts"), headers, &alert)
+    post(&format!("{url}/v2/alerts"), Some(key), headers, &alert)
 }
 
 /// A document, signed as Standard Webhooks has it.
@@ -116,7 +114,7 @@ pub(super) fn webhook(
             "event": words,
         },
     });
-    let mut post = post(url, Vec::new(), &document)?;
+    let mut post = post(url, None, Vec::new(), &document)?;
     let seconds = clock::wall().0 / 1000;
     post.headers.push(("webhook-id", message.id.clone()));
     post.headers.push(("webhook-timestamp", seconds.to_string()));
@@ -161,10 +159,12 @@ fn sign(secret: &str, id: &str, seconds: i64, body: &str) -> String {
 
 fn post(
     url: &str,
+    key: Option<&str>,
     headers: Vec<(&'static str, String)>,
     document: &serde_json::Value,
 ) -> Result<Post, DeliveryError> {
-    Ok(Post { address: Address::parse(url)?, headers, body: document.to_string() })
+    let (body, key) = (document.to_string(), key.map(str::to_owned));
+    Ok(Post { address: Address::parse(url)?, headers, body, key })
 }
 
 /// The key, or what stands for one that is too long.

@@ -148,6 +148,7 @@ impl Agent {
         release: ReleaseRef,
         plan: TierPlan,
     ) -> Result<(), String> {
+        self.telling.crashes.forget(id);
         let socket = match plan.spec.port {
             None => None,
             Some(port) => {
@@ -162,7 +163,7 @@ impl Agent {
         }
         let logs = self.log_files.paths(id).map_err(|error| chain(&error))?;
         let environment = preload::environment(
-            &self.channel_path,
+            &super::channel_path(&self.config.run_dir),
             &self.preload,
             plan.spec.handoff,
             plan.spec.crash,
@@ -224,7 +225,7 @@ impl Agent {
         self.known.remove(id);
         self.board.remove(id);
         self.usage.remove(id);
-        self.telling.forget(id);
+        self.telling.crashes.forget(id);
         self.supervisor.retire(id);
         self.say_living();
     }

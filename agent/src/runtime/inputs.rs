@@ -7,7 +7,7 @@ use groundcrew_core::event::{Event, Found, HandoffState, News};
 use groundcrew_core::ledger::GenerationRecord;
 use groundcrew_core::types::{Pid, ProcessId, Run, Target, TierName};
 
-use super::notify::Crash;
+use super::crashes::Crash;
 use super::numbers::answered;
 use super::{Agent, Known, RuntimeError, effects};
 use crate::control::Request;
@@ -105,7 +105,7 @@ impl Agent {
                 let Some(reason) = reason else { return Some(exited) };
                 // Said first, so that the exit's own line carries it.
                 let crash = Crash { message: reason.clone(), stack: String::new() };
-                self.telling.crashing(&id, run, crash);
+                self.crashing(&id, run, crash);
                 self.answer(Event::Process { id, run, news: News::Crashing(reason) });
                 self.answer(exited);
                 None
@@ -132,7 +132,7 @@ impl Agent {
             }
             FromProcess::Crash { message, stack, .. } => {
                 let crash = Crash { message: message.clone(), stack: stack.unwrap_or_default() };
-                self.telling.crashing(&id, run, crash);
+                self.crashing(&id, run, crash);
                 News::Crashing(message)
             }
             FromProcess::Stats(stats) => self.count(&id, run, stats)?,

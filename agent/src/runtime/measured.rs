@@ -1,9 +1,11 @@
 //! What is measured of the host, of how processes use it and end, and of the agent itself: kept
 //! from one sampling to the next, and shown as points in between.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use camino::Utf8Path;
 use groundcrew_core::metrics::exits::Exits;
 use groundcrew_core::metrics::histogram::Histogram;
@@ -16,7 +18,7 @@ use groundcrew_core::types::{Exit, Pid, TierName};
 use super::Agent;
 use super::usages::Usages;
 use crate::clock;
-use crate::metrics::HostReader;
+use crate::metrics::{Format, HostReader};
 
 const NONE: [&str; 0] = [];
 
@@ -34,6 +36,8 @@ pub(super) struct Measured {
     steps: Arc<Histogram>,
     /// How long the last sampling took.
     sampling: Option<Duration>,
+    /// What was scraped last, and when that was made.
+    pub scraped: BTreeMap<Format, (Moment, Bytes)>,
 }
 
 impl Measured {
@@ -48,6 +52,7 @@ impl Measured {
             began: clock::at(),
             steps: Arc::default(),
             sampling: None,
+            scraped: BTreeMap::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! One task owns the controller and everything that is not thread-safe by nature; whatever takes
 //! time runs beside it and comes back as an event. Nothing is decided here.
 
+mod crashes;
 mod effects;
 mod fleet;
 mod inputs;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use groundcrew_core::controller::describe::Facts;
 use groundcrew_core::controller::{Controller, Settings};
 use groundcrew_core::event::Event;
@@ -90,9 +91,6 @@ pub enum RuntimeError {
     /// What runs could not be found out.
     #[error(transparent)]
     Adopt(#[from] supervisor::AdoptError),
-    /// What tells people elsewhere.
-    #[error("nobody elsewhere can be told")]
-    Https(#[from] crate::https::HttpsError),
     /// What must not leave the host.
     #[error("it is not known what must not leave the host")]
     Redaction(#[source] crate::logs::events::PatternError),
@@ -142,7 +140,6 @@ struct Agent {
     listeners: Listeners,
     registry: Arc<Registry>,
     channel: Channel,
-    channel_path: Utf8PathBuf,
     said: mpsc::Receiver<ChannelEvent>,
     preload: Utf8PathBuf,
     logs: Arc<Logs>,
@@ -185,6 +182,11 @@ struct Fetching {
     progress: watch::Receiver<FetchProgress>,
 }
 
+/// Where processes find the agent.
+fn channel_path(run_dir: &Utf8Path) -> Utf8PathBuf {
+    run_dir.join("channel.sock")
+}
+
 impl Agent {
     async fn open(
         config: HostConfig,
@@ -197,8 +199,7 @@ impl Agent {
         let (ledger_file, ledger) = LedgerFile::open(state_dir)?;
         let store = Arc::new(Store::open(state_dir)?);
         let registry = Arc::new(Registry::default());
-        let channel_path = run_dir.join("channel.sock");
-        let (channel, said) = Channel::open(&channel_path, Arc::clone(&registry))?;
+        let (channel, said) = Channel::open(&channel_path(run_dir), Arc::clone(&registry))?;
         let cancel = CancellationToken::new();
         let log_files = LogFiles::new(state_dir);
         let (events, answers) = mpsc::channel(EVENTS_MAX);
@@ -212,7 +213,7 @@ impl Agent {
         let source = Arc::new(Source::open(&config.source).await);
         let settings = core_settings(&config, &lifecycle);
         Ok(Self {
-            telling: Telling::open(&config, &ledger_file, &ledger, settings.seed)?,
+            telling: Telling::open(&config, &ledger, ledger_file.same_boot, settings.seed)?,
             controller: Controller::new(settings, ledger),
             preload: handoff::preload::write(&config.run_dir)?,
             measured: Measured::new(&config.state_dir),
@@ -226,7 +227,6 @@ impl Agent {
             listeners,
             registry,
             channel,
-            channel_path,
             said,
             logs,
             log_files,
@@ -285,7 +285,7 @@ impl Agent {
                     None
                 }
                 () = until(self.controller.next_wake()) => Some(Event::Tick),
-                Some(delivered) = self.telling.answered.recv() => {
+                delivered = self.telling.answered() => {
                     self.delivered(delivered);
                     None
                 }
@@ -308,6 +308,7 @@ impl Agent {
         if !self.reload.is_due {
             self.flush_notifications().await;
         }
+        self.end_deliveries().await;
         Ok(())
     }
 

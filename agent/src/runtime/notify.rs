@@ -1,7 +1,6 @@
 //! Lets people elsewhere be told: hands events to the core's notifier, carries out what it says,
 //! and keeps what waits on disk, where it survives the agent.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +13,10 @@ use groundcrew_core::notify::{Action, Answer, Note, Notifier, Outbox, Pending, o
 use groundcrew_core::status::PipelineStatus;
 use groundcrew_core::time::{Moment, Wall};
 use groundcrew_core::types::{ProcessId, Run};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
-use super::ledger_file::LedgerFile;
+use super::crashes::{Crash, Crashes};
 use super::pipelines::secrets;
 use super::{Agent, RuntimeError};
 use crate::clock;
@@ -29,8 +29,6 @@ use crate::notify::{Delivery, Place};
 
 /// It may hold what processes printed.
 const MODE: u32 = 0o600;
-/// Answers on their way: no more than there are targets.
-const ANSWERS_MAX: usize = 64;
 /// How long an agent that goes tries to get rid of what waits. It is on disk, but the disk may go
 /// with the host.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
@@ -49,35 +47,28 @@ pub(super) struct Telling {
     notifier: Notifier,
     delivery: Arc<Delivery>,
     path: Utf8PathBuf,
-    answers: mpsc::Sender<Delivered>,
-    pub(super) answered: mpsc::Receiver<Delivered>,
+    /// Those under way: at most one for each target, and one error.
+    deliveries: JoinSet<Delivered>,
     redactor: Redactor,
     pipelines: PipelineWatch,
-    /// What processes said of their own end, until it has come.
-    crashes: BTreeMap<ProcessId, (Run, Crash)>,
+    pub(super) crashes: Crashes,
     /// Whether nobody is told anything.
     idle: bool,
-}
-
-/// What a process said before it ended.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Crash {
-    pub message: String,
-    pub stack: String,
 }
 
 impl Telling {
     pub(super) fn open(
         config: &HostConfig,
-        ledger_file: &LedgerFile,
         ledger: &Ledger,
+        same_boot: bool,
         seed: u64,
     ) -> Result<Self, RuntimeError> {
-        let (secrets, same_boot) = (secrets(config), ledger_file.same_boot);
+        let redactor = Redactor::new(&config.logs.redact, &secrets(config))
+            .map_err(RuntimeError::Redaction)?;
         let host = super::host().name;
         let environment = config.environment.to_string();
         let place = Place { environment, host: host.clone() };
-        let delivery = Delivery::open(place, &config.notify, config.errors.clone())?;
+        let delivery = Arc::new(Delivery::new(place, &config.notify, config.errors.clone()));
         let path = config.state_dir.join("outbox.json");
         let outbox = read(&path)?;
         let place =
@@ -85,16 +76,17 @@ impl Telling {
         let rules: Vec<_> = config.notify.iter().map(|target| target.rules.clone()).collect();
         let errors = config.errors.as_ref().map(|errors| errors.rules);
         let idle = rules.is_empty() && errors.is_none();
-        let mut notifier =
-            Notifier::new(place, rules, errors, outbox, (clock::at(), same_boot), seed);
+        let notifier = Notifier::new(place, rules, errors, outbox, (clock::at(), same_boot), seed);
+        let (pipelines, crashes) = (PipelineWatch::default(), Crashes::default());
+        let deliveries = JoinSet::new();
+        let mut telling =
+            Self { notifier, delivery, path, deliveries, redactor, pipelines, crashes, idle };
         // What was told before the agent before this one could hand it on.
-        notifier.catch_up(clock::at(), &ledger.events);
-        let (answers, answered) = mpsc::channel(ANSWERS_MAX);
-        let redactor =
-            Redactor::new(&config.logs.redact, &secrets).map_err(RuntimeError::Redaction)?;
-        let (pipelines, crashes) = (PipelineWatch::default(), BTreeMap::new());
-        let delivery = Arc::new(delivery);
-        Ok(Self { notifier, delivery, path, answers, answered, redactor, pipelines, crashes, idle })
+        let told: Vec<_> = ledger.events.iter().map(|told| telling.hidden(told)).collect();
+        if telling.notifier.catch_up(clock::at(), &told) {
+            telling.save();
+        }
+        Ok(telling)
     }
 
     /// When there is something to deliver without news.
@@ -102,18 +94,25 @@ impl Telling {
         self.notifier.next_wake()
     }
 
-    /// What a process says of its end.
-    pub(super) fn crashing(&mut self, id: &ProcessId, run: Run, crash: Crash) {
-        self.crashes.insert(id.clone(), (run, crash));
-    }
-
-    pub(super) fn forget(&mut self, id: &ProcessId) {
-        self.crashes.remove(id);
+    /// How the next delivery went; for ever when none is under way.
+    pub(super) async fn answered(&mut self) -> Delivered {
+        while let Some(ended) = self.deliveries.join_next().await {
+            match ended {
+                Ok(delivered) => return delivered,
+                Err(error) => tracing::error!("a delivery failed: {error}"),
+            }
+        }
+        std::future::pending().await
     }
 
     fn hide(&self, text: &str) -> String {
         let mut scratch = Vec::new();
         String::from_utf8_lossy(self.redactor.apply(text.as_bytes(), &mut scratch)).into_owned()
+    }
+
+    /// The event as it may leave the host.
+    fn hidden(&self, told: &Told) -> Told {
+        Told { text: self.hide(&told.text), ..told.clone() }
     }
 
     /// Blocking.
@@ -145,12 +144,18 @@ impl Agent {
         if self.telling.idle {
             return;
         }
-        let text = self.telling.hide(&told.text);
-        let heard = self.telling.notifier.hear(clock::at(), &Told { text, ..told.clone() });
+        let hidden = self.telling.hidden(told);
+        let heard = self.telling.notifier.hear(clock::at(), &hidden);
         let reported = self.report(told);
         if heard || reported {
             tokio::task::block_in_place(|| self.telling.save());
         }
+    }
+
+    /// What a process says of its end.
+    pub(super) fn crashing(&mut self, id: &ProcessId, run: Run, crash: Crash) {
+        let known = self.known.get(id).map(|known| known.run);
+        self.telling.crashes.say(id, run, known, crash);
     }
 
     /// An end that was not asked for is an error of the application.
@@ -167,8 +172,9 @@ impl Agent {
             tracing::warn!("{}", chain(&error));
             Vec::new()
         });
+        let run = self.known.get(process).map(|known| known.run);
         let telling = &mut self.telling;
-        let crash = telling.crashes.remove(process).map(|(_, crash)| crash);
+        let crash = telling.crashes.take(process, run);
         let Crash { message, stack } = crash
             .unwrap_or_else(|| Crash { message: ended(&told.text, process), stack: String::new() });
         let report = ErrorReport {
@@ -188,21 +194,18 @@ impl Agent {
         let now = clock::at();
         let instance = self.lifecycle.instance_id();
         for (target, pending) in self.telling.notifier.due(now) {
-            let (delivery, answers) =
-                (Arc::clone(&self.telling.delivery), self.telling.answers.clone());
+            let delivery = Arc::clone(&self.telling.delivery);
             let (id, instance) = (pending.id, instance.clone());
-            self.tasks.spawn(async move {
+            self.telling.deliveries.spawn(async move {
                 let answer = answer(delivery.deliver(&target, instance, pending).await);
-                drop(answers.send(Delivered::Note { target, id, answer }).await);
+                Delivered::Note { target, id, answer }
             });
         }
         if let Some(pending) = self.telling.notifier.due_error(now) {
-            let (delivery, answers) =
-                (Arc::clone(&self.telling.delivery), self.telling.answers.clone());
-            let id = pending.id;
-            self.tasks.spawn(async move {
+            let (delivery, id) = (Arc::clone(&self.telling.delivery), pending.id);
+            self.telling.deliveries.spawn(async move {
                 let answer = answer(delivery.report(pending).await);
-                drop(answers.send(Delivered::Error { id, answer }).await);
+                Delivered::Error { id, answer }
             });
         }
     }
@@ -248,23 +251,32 @@ impl Agent {
             }
             let wake = self.telling.next_wake().map_or(left, |wake| wake.since(clock::at()));
             let pause = left.min(wake.max(Duration::from_millis(10)));
-            let answered = tokio::time::timeout(pause, self.telling.answered.recv());
-            if let Ok(Some(delivered)) = answered.await {
+            let answered = tokio::time::timeout(pause, self.telling.answered());
+            if let Ok(delivered) = answered.await {
                 self.delivered(delivered);
+            }
+        }
+    }
+
+    /// Gives up the deliveries under way, but not the answers that are there. What was not
+    /// answered is told by the agent after this one.
+    pub(super) async fn end_deliveries(&mut self) {
+        self.telling.deliveries.abort_all();
+        while let Some(ended) = self.telling.deliveries.join_next().await {
+            match ended {
+                Ok(delivered) => self.delivered(delivered),
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => tracing::error!("a delivery failed: {error}"),
             }
         }
     }
 
     /// Tells what a look at the pipelines shows.
     pub(super) fn watch_pipelines(&mut self) {
-        let mut pipelines = self.pipelines();
-        for pipeline in &mut pipelines {
-            // What a tier's own rules leave out is not lost.
-            if pipeline.name == "logs" {
-                pipeline.dropped = self.logs.usage().lines_lost;
-            }
-        }
-        for told in self.telling.pipelines.look(clock::now(), &pipelines) {
+        // What a tier's own rules leave out is not lost, and what goes nowhere cannot be.
+        let lines_lost = self.logs.shipped().map_or(0, |_| self.logs.usage().lines_lost);
+        let pipelines = self.pipelines();
+        for told in self.telling.pipelines.look(clock::now(), &pipelines, lines_lost) {
             self.answer(groundcrew_core::event::Event::Noticed(told));
         }
     }
@@ -325,7 +337,7 @@ impl Agent {
             drop(answer.send(Err(why)));
             return;
         }
-        let instance = self.lifecycle.instance_id();
+        let (instance, cancel) = (self.lifecycle.instance_id(), self.cancel.clone());
         self.tasks.spawn(async move {
             let all = targets.into_iter().map(|(target, kind)| {
                 let (delivery, instance) = (Arc::clone(&delivery), instance.clone());
@@ -334,7 +346,11 @@ impl Agent {
                     NotifyTest { name: target, kind: kind.to_owned(), failed }
                 }
             });
-            drop(answer.send(Ok(futures_util::future::join_all(all).await)));
+            tokio::select! {
+                // An agent that goes waits for nobody.
+                () = cancel.cancelled() => {}
+                tests = futures_util::future::join_all(all) => drop(answer.send(Ok(tests))),
+            }
         });
     }
 }
@@ -377,4 +393,58 @@ pub(super) fn began(at: Wall) -> Told {
     let version = env!("CARGO_PKG_VERSION");
     let text = format!("the agent {version} began");
     Told { topic: Topic::AgentStarted, ..Told::new(at, Level::Normal, text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: &str = r#"
+[[notify]]
+name = "ops"
+kind = "webhook"
+url = "https://127.0.0.1:9/hook"
+dedupe = "0s"
+"#;
+
+    fn told(at: i64, text: &str) -> Told {
+        Told { topic: Topic::HookProblem, ..Told::new(Wall(at), Level::Warning, text.to_owned()) }
+    }
+
+    /// What an agent with these targets makes of what the ledger remembers.
+    fn open(directory: &Utf8Path, targets: &str, events: &[Told]) -> Telling {
+        let text = format!(
+            "environment = \"test\"\nsource = \"file:///none\"\nstate_dir = \"{directory}\"\n\
+             [logs.redact]\npatterns = [\"hunter[0-9]+\"]\n{targets}"
+        );
+        let config = crate::config::host::parse("test.toml", &text).unwrap();
+        let ledger = Ledger { events: events.to_vec(), ..Ledger::default() };
+        Telling::open(&config, &ledger, true, 1).unwrap()
+    }
+
+    fn waiting(telling: &mut Telling) -> Vec<String> {
+        let due = telling.notifier.due(clock::at());
+        due.into_iter().map(|(_, pending)| pending.what.told.text).collect()
+    }
+
+    #[test]
+    fn what_is_caught_up_hides_secrets_and_is_not_of_the_time_before_there_were_targets() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = Utf8Path::from_path(directory.path()).unwrap();
+        let events = [told(1, "heard"), told(2, "it said hunter2"), told(3, "much later")];
+        let mut before = open(directory, TARGET, &[]);
+        before.notifier.hear(clock::at(), &events[0]);
+        assert_eq!(waiting(&mut before), ["heard"]);
+        before.notifier.answered(clock::now(), "ops", 1, Answer::Sent);
+        before.save();
+        let mut after = open(directory, TARGET, &events[..2]);
+        let caught = waiting(&mut after);
+        assert!(caught.len() == 1 && caught[0].starts_with("it said "), "{caught:?}");
+        assert!(!caught[0].contains("hunter2"), "{caught:?}");
+        // What was caught up is remembered at once.
+        after = open(directory, TARGET, &events[..2]);
+        assert_eq!(waiting(&mut after), caught);
+        drop(open(directory, "", &events));
+        assert_eq!(waiting(&mut open(directory, TARGET, &events)), [""; 0]);
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use groundcrew_core::metrics::Point;
 use groundcrew_core::status::{
     ReleaseEntry, ReleaseRole, ReleasesDocument, StatusDocument, TierStatus,
@@ -15,6 +16,9 @@ use crate::clock;
 use crate::errors::chain;
 use crate::handoff::protocol::{Stats, StatusCounts};
 use crate::metrics::{self, Answered, Format, NodeNumbers, Statsd};
+
+/// How long a scrape is good for others.
+const SCRAPE_FOR: Duration = Duration::from_secs(1);
 
 /// What a report says was answered.
 pub(super) fn answered(stats: &Stats) -> Answered {
@@ -79,10 +83,26 @@ impl Agent {
         points
     }
 
-    /// The same as text; `None`: it could not be written, which is told.
-    pub(super) fn metrics(&mut self, format: Format) -> Option<String> {
-        let text = metrics::exposition(self.points(), format);
-        text.inspect_err(|error| tracing::error!("the metrics could not be written: {error}")).ok()
+    /// The same as text; `None`: it could not be written, which is told. Made once for all who ask
+    /// within [`SCRAPE_FOR`]: strangers may ask as often as they like.
+    pub(super) fn metrics(&mut self, format: Format) -> Option<Bytes> {
+        let now = clock::at();
+        if let Some((made, text)) = self.measured.scraped.get(&format)
+            && now.since(*made) < SCRAPE_FOR
+        {
+            return Some(text.clone());
+        }
+        match metrics::exposition(self.points(), format) {
+            Ok(text) => {
+                let text = Bytes::from(text);
+                self.measured.scraped.insert(format, (now, text.clone()));
+                Some(text)
+            }
+            Err(error) => {
+                tracing::error!("the metrics could not be written: {error}");
+                None
+            }
+        }
     }
 
     fn fill_tier(&mut self, tier: &mut TierStatus) {

@@ -86,7 +86,7 @@ pub(super) fn open_statsd(config: &HostConfig) -> Result<Option<Statsd>, StatsdE
         socket: wanted.socket.as_ref().map(|socket| socket.path(&config.run_dir)),
         series_max: usize::try_from(wanted.series_max).unwrap_or(usize::MAX),
     };
-    Statsd::start(&settings).map(Some)
+    Statsd::start(settings).map(Some)
 }
 
 /// The values that this agent gives to processes and that their names call secret.
@@ -168,9 +168,27 @@ impl Agent {
         self.logs_status()
             .into_iter()
             .chain(self.metrics_status())
+            .chain(self.statsd_status())
             .chain(traces)
             .chain(self.targets())
             .collect()
+    }
+
+    /// What is received is in the metrics; that nothing can be is said here.
+    fn statsd_status(&self) -> Option<PipelineStatus> {
+        let reason = self.statsd.as_ref()?.reason()?;
+        Some(PipelineStatus {
+            name: "statsd".to_owned(),
+            sent_per_second: 0,
+            sent: 0,
+            sent_bytes: 0,
+            backlog_bytes: 0,
+            oldest_ms: None,
+            last_ok: None,
+            dropped: 0,
+            rejected: 0,
+            reason: Some(reason),
+        })
     }
 
     fn metrics_status(&self) -> Option<PipelineStatus> {

@@ -18,6 +18,9 @@ use super::wait_until;
 /// The secret by which webhooks are signed.
 pub const SECRET: &str = "a secret of this test";
 
+/// What SNS answers (API_Publish).
+const PUBLISHED: &str = "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult>\
+                         </PublishResponse>";
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
@@ -52,16 +55,28 @@ impl Posted {
 pub enum Fault {
     /// That status.
     Status(u16),
+    /// 400, as SNS has it, with that code.
+    Sns(&'static str),
     /// 429, and the seconds to wait.
     RetryAfter(u32),
     /// It is taken in, and the connection breaks.
     ReplyLost,
+    /// It is taken in, and never answered.
+    Hangs,
 }
 
 #[derive(Default)]
 struct State {
     posted: Vec<Posted>,
-    faults: VecDeque<Fault>,
+    /// With how the paths begin that they are for.
+    faults: VecDeque<(String, Fault)>,
+}
+
+impl State {
+    fn fault_for(&mut self, path: &str) -> Option<Fault> {
+        let at = self.faults.iter().position(|(begin, _)| path.starts_with(begin))?;
+        self.faults.remove(at).map(|(_, fault)| fault)
+    }
 }
 
 /// The endpoint; dropping it closes everything.
@@ -123,7 +138,12 @@ impl HookEndpoint {
 
     /// What is answered to the next requests.
     pub fn fail(&self, faults: &[Fault]) {
-        self.state().faults.extend(faults);
+        self.fail_at("", faults);
+    }
+
+    /// What is answered to the next requests to a path that begins so.
+    pub fn fail_at(&self, path: &str, faults: &[Fault]) {
+        self.state().faults.extend(faults.iter().map(|fault| (path.to_owned(), *fault)));
     }
 
     /// What came to a path that begins so.
@@ -199,19 +219,34 @@ fn serve(stream: TcpStream, tls: Arc<ServerConfig>, state: &Mutex<State>) -> io:
     let tls = ServerConnection::new(tls).map_err(io::Error::other)?;
     let mut stream = BufReader::new(StreamOwned::new(tls, stream));
     while let Some(mut posted) = read(&mut stream)? {
-        let fault = lock(state).faults.pop_front();
+        let fault = lock(state).fault_for(&posted.path);
         let (status, more) = match fault {
             None => (200, String::new()),
             Some(Fault::Status(status)) => (status, String::new()),
+            Some(Fault::Sns(_)) => (400, String::new()),
             Some(Fault::RetryAfter(seconds)) => (429, format!("Retry-After: {seconds}\r\n")),
-            Some(Fault::ReplyLost) => (0, String::new()),
+            Some(Fault::ReplyLost | Fault::Hangs) => (0, String::new()),
+        };
+        let body = match fault {
+            Some(Fault::Sns(code)) => format!(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code></Error>\
+                 <RequestId>1</RequestId></ErrorResponse>"
+            ),
+            _ if posted.path.starts_with("/sns") => PUBLISHED.to_owned(),
+            _ => "ok".to_owned(),
         };
         posted.status = status;
         lock(state).posted.push(posted);
+        if fault == Some(Fault::Hangs) {
+            // Until the client gives up.
+            io::copy(&mut stream, &mut io::sink())?;
+        }
         if status == 0 {
             return Ok(());
         }
-        let answer = format!("HTTP/1.1 {status} Said\r\n{more}Content-Length: 2\r\n\r\nok");
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {status} Said\r\n{more}Content-Length: {length}\r\n\r\n{body}");
         stream.get_mut().write_all(answer.as_bytes())?;
         stream.get_mut().flush()?;
     }

@@ -47,7 +47,7 @@ impl Controller {
 
     /// The current release and the rules of its trial, if it is on trial now. A rollout suspends
     /// the trial: whatever it would find, the newest wish wins.
-    fn on_trial(&self) -> Option<(Target, TrialSpec)> {
+    pub(super) fn on_trial(&self) -> Option<(Target, TrialSpec)> {
         let current = self.ledger.current.as_ref()?;
         if self.ledger.settled || self.rollout.is_some() || self.live().next().is_none() {
             return None;

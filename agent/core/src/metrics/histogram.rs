@@ -113,6 +113,18 @@ impl Histogram {
         }
     }
 
+    /// How many buckets it has: what it costs.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Whether counting this value takes another bucket.
+    #[must_use]
+    pub fn widens(&self, value: f64) -> bool {
+        bucket_of(value).is_some_and(|bucket| !self.buckets.contains_key(&bucket))
+    }
+
     /// How many values were counted.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -156,8 +156,13 @@ impl Notifier {
     }
 
     /// Takes in what the agent before remembered as told and may have died before handing it on.
-    pub fn catch_up(&mut self, now: Moment, remembered: &[Told]) {
-        let Some(heard) = self.outbox.heard.clone() else { return };
+    /// Answers whether anything that has to survive has changed.
+    pub fn catch_up(&mut self, now: Moment, remembered: &[Told]) -> bool {
+        if self.rules.is_empty() {
+            // Whoever is told something one day has not missed what comes until then.
+            return self.outbox.heard.take().is_some();
+        }
+        let Some(heard) = self.outbox.heard.clone() else { return false };
         // Not by its text, which may have been cut, or have lost what must not be told.
         let same = |told: &Told| (told.topic, &told.subject) == (heard.topic, &heard.subject);
         let known = remembered.iter().rposition(|told| told.at == heard.at && same(told));
@@ -165,10 +170,11 @@ impl Notifier {
             Some(at) => &remembered[at + 1..],
             None => remembered,
         };
-        let missed: Vec<_> = missed.iter().filter(|told| told.at >= heard.at).cloned().collect();
-        for told in missed {
-            self.hear(now, &told);
+        let mut changed = false;
+        for told in missed.iter().filter(|told| told.at >= heard.at) {
+            changed |= self.hear(now, told);
         }
+        changed
     }
 
     /// Takes in an event. Answers whether anything that has to survive has changed.
@@ -287,19 +293,15 @@ impl Target {
             let same = told.topic == Topic::DeploymentSettled || alarm.about == about(told);
             told.topic.ends().contains(&alarm.topic) && same
         };
-        let over: Vec<_> = self.open.iter().filter(|(_, alarm)| over(alarm)).collect();
-        let mut over: Vec<_> = over.into_iter().map(|(key, _)| key.clone()).collect();
-        self.open.retain(|key, _| !over.contains(key));
-        let ended = !over.is_empty();
-        if ended && !rules.keeps_alarms {
-            // A person needs one sentence, however much it ends.
-            over.truncate(1);
+        let over = self.open.extract_if(.., |_, alarm| over(alarm));
+        let over: Vec<_> = over.map(|(key, _)| key).collect();
+        // A person needs one sentence, however much it ends.
+        let at_once = if rules.keeps_alarms { 1 } else { over.len().max(1) };
+        for keys in over.chunks(at_once) {
+            let (action, key) = (Action::Resolve, keys[0].clone());
+            self.queue.tell_end(now, keys, Note { told: told.clone(), action, key });
         }
-        for key in over {
-            let note = Note { told: told.clone(), action: Action::Resolve, key: key.clone() };
-            self.queue.tell_end(now, &key, note);
-        }
-        ended
+        !over.is_empty()
     }
 }
 

@@ -153,14 +153,15 @@ impl<T: Clone> Queue<T> {
         true
     }
 
-    /// Takes something in that is always told, such as the end of an alarm that was. What is told
-    /// of `ended` after it is news.
-    pub fn tell_end(&mut self, now: Moment, ended: &str, what: T) {
-        let before = self.recent.remove(ended);
-        // Its beginning, told after its end, would never end.
-        let folded = self.folded.take_if(|folded| folded.key == ended);
+    /// Takes something in that is always told, such as the end of alarms that were. What is told
+    /// of any of `ended` after it is news.
+    pub fn tell_end(&mut self, now: Moment, ended: &[String], what: T) {
+        let before = ended.iter().filter_map(|key| self.recent.remove(key));
+        let suppressed = before.fold(0_u32, |sum, before| sum.saturating_add(before.suppressed));
+        // A beginning, told after its end, would never end.
+        let folded = self.folded.take_if(|folded| ended.contains(&folded.key));
         let more = folded.map_or(0, |folded| folded.count.saturating_sub(1));
-        self.push(now, before.map_or(0, |before| before.suppressed), more, what);
+        self.push(now, suppressed, more, what);
     }
 
     /// What is to be delivered now, if anything; [`Self::answered`] says how it went.

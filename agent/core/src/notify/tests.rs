@@ -193,10 +193,34 @@ fn what_the_ledger_remembers_and_the_outbox_does_not_is_caught_up() {
     assert_eq!(caught, [Topic::DeploymentRejected, Topic::CrashLoop]);
     after.catch_up(Moment(20), &events);
     assert!(deliver(&mut after, 20).is_empty());
-    // An agent that had no targets before tells nothing of the past.
-    let mut fresh = notifier(rules(), Outbox::default(), 0, true);
-    fresh.catch_up(Moment(0), &events);
-    assert!(deliver(&mut fresh, 0).is_empty());
+    // An agent that had no targets before tells nothing of the past, also when there were some long
+    // before that.
+    let mut idle = notifier(Vec::new(), before.outbox().clone(), 20, true);
+    assert!(idle.catch_up(Moment(20), &events) && !idle.catch_up(Moment(20), &events));
+    for outbox in [Outbox::default(), idle.outbox().clone()] {
+        let mut fresh = notifier(rules(), outbox, 30, true);
+        assert!(!fresh.catch_up(Moment(30), &events));
+        assert!(deliver(&mut fresh, 30).is_empty());
+    }
+}
+
+#[test]
+fn one_sentence_ends_all_alarms_that_are_over_so_that_each_is_news_again() {
+    let all = vec![rules("chat", Level::Normal, false), rules("pager", Level::Warning, true)];
+    let mut notifier = notifier(all, Outbox::default(), 0, true);
+    let mut hear = |topic, level, release| {
+        notifier.hear(Moment(0), &told(0, topic, level, release));
+        let got = deliver(&mut notifier, 0);
+        let to = |target: &str| got.iter().filter(|(name, _)| name == target).count();
+        (to("chat"), to("pager"))
+    };
+    for _ in 0..2 {
+        for release in ["v2", "v3", "v4"] {
+            assert_eq!(hear(Topic::DeploymentRejected, Level::Error, release), (1, 1), "{release}");
+            assert_eq!(hear(Topic::DeploymentRejected, Level::Error, release), (0, 0), "{release}");
+        }
+        assert_eq!(hear(Topic::DeploymentSettled, Level::Normal, "v5"), (1, 3));
+    }
 }
 
 /// One thing that happens in a life.

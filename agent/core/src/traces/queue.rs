@@ -47,7 +47,7 @@ pub struct Document {
 /// A document that X-Ray did not take, inside an answer that is otherwise good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unprocessed {
-    /// Whose; `None` where X-Ray could not even read that.
+    /// Whose; `None` where X-Ray could not even read that: one of those that were sent.
     pub id: Option<String>,
     /// Such as `ThrottledException`.
     pub code: String,
@@ -160,6 +160,7 @@ impl Queue {
         self.reason = None;
         let mut again = Vec::new();
         let mut sent = 0;
+        let nameless = unprocessed.iter().filter(|refused| refused.id.is_none()).count() as u64;
         for mut one in std::mem::take(&mut self.flight) {
             let id = Some(&one.document.id);
             match unprocessed.iter().find(|refused| refused.id.as_ref() == id) {
@@ -174,6 +175,10 @@ impl Queue {
                 Some(_) => self.rejected += 1,
             }
         }
+        // Which they were is not known: they look like those that were taken.
+        let nameless = nameless.min(sent);
+        sent -= nameless;
+        self.rejected += nameless;
         if let Some(refused) = unprocessed.iter().find(|refused| refused.passes()) {
             // It can take no more now: the others wait too.
             self.retry.failed(now.at, Failure::Throttled, now.at.0);

@@ -105,6 +105,10 @@ key_file = "the secret itself"
 topics = []
 [errors]
 sample = "all"
+[[notify]]
+name = "here"
+kind = "sns"
+topic_arn = "arn:aws:sns::123456789012:ops"
 "#,
     );
     assert!(!said.contains("services/secret") && !said.contains("the secret itself"));
@@ -127,10 +131,11 @@ sample = "all"
         "27: notify[4].topics: names no topic; leave it out for all of them",
         "28: errors.dsn_file: is missing; say which file has the DSN",
         "29: errors.sample: \"all\" is not a percentage",
+        "33: notify[5].topic_arn: \"arn:aws:sns::123456789012:ops\" is not the ARN of a topic",
     ] {
         assert!(said.contains(&format!("groundcrew.toml:{expected}")), "{expected}\n{said}");
     }
-    assert_eq!(said.lines().count(), 18, "{said}");
+    assert_eq!(said.lines().count(), 19, "{said}");
 }
 
 #[test]

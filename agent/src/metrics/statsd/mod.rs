@@ -3,7 +3,8 @@
 //!
 //! One thread receives, so that neither a flood nor a slow scrape is in anybody's way. What comes
 //! is anyone's bytes: what is made of it, and its bounds, are the core's. It must never answer, and
-//! never hold up who sends.
+//! never hold up who sends; and whoever takes its port first must not stop the agent: it is tried
+//! again.
 
 mod drops;
 mod receive;
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use groundcrew_core::metrics::Point;
@@ -23,10 +25,14 @@ use groundcrew_core::metrics::statsd::{Notice, Registry};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::clock;
+use crate::errors::chain;
 use crate::fsx::FileError;
 use drops::Drops;
-use receive::receive;
+use receive::{receive, wait};
 use sockets::Sockets;
+
+/// Pause before a port that is taken is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Where to receive, and how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,44 +71,87 @@ pub enum StatsdError {
     Thread(#[source] io::Error),
 }
 
+/// What the thread and who asks have in common.
+#[derive(Debug)]
+struct Shared {
+    registry: Mutex<Registry>,
+    opened: Mutex<Opened>,
+}
+
+/// How the sockets are.
+#[derive(Debug, Default)]
+struct Opened {
+    address: Option<SocketAddr>,
+    drops: Option<Drops>,
+    /// Why nothing is received.
+    reason: Option<String>,
+}
+
+impl Shared {
+    fn note(&self, sockets: &Result<Sockets, StatsdError>) {
+        let opened = match sockets {
+            Ok(sockets) => {
+                Opened { address: sockets.address(), drops: sockets.drops(), reason: None }
+            }
+            Err(error) => Opened { reason: Some(chain(error)), ..Opened::default() },
+        };
+        let before = std::mem::replace(&mut *lock(&self.opened), opened).reason;
+        match (before, &lock(&self.opened).reason) {
+            (Some(_), None) => tracing::info!("StatsD is received now"),
+            (before, Some(reason)) if before.as_ref() != Some(reason) => {
+                tracing::error!("StatsD is not received: {reason}; tried again");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Receives until it is shut down or dropped.
 #[derive(Debug)]
 pub struct Statsd {
-    registry: Arc<Mutex<Registry>>,
-    drops: Option<Drops>,
+    shared: Arc<Shared>,
     /// Written to when the thread is to end.
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
-    address: Option<SocketAddr>,
 }
 
 impl Statsd {
-    /// Opens the sockets and begins to receive.
-    pub fn start(settings: &Settings) -> Result<Self, StatsdError> {
-        let sockets = Sockets::open(settings.listen, settings.socket.as_deref())?;
-        let (address, drops) = (sockets.address(), sockets.drops());
+    /// Opens the sockets and begins to receive; sockets that cannot be had are tried again.
+    pub fn start(settings: Settings) -> Result<Self, StatsdError> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = Arc::new(wake.map_err(|error| StatsdError::Thread(error.into()))?);
-        let registry = Arc::new(Mutex::new(Registry::new(settings.series_max)));
-        let (shared, woken) = (Arc::clone(&registry), Arc::clone(&wake));
+        let shared = Arc::new(Shared {
+            registry: Mutex::new(Registry::new(settings.series_max)),
+            opened: Mutex::default(),
+        });
+        // Open before anybody is started who would send.
+        let sockets = Sockets::open(settings.listen, settings.socket.as_deref());
+        shared.note(&sockets);
+        let (with, woken) = (Arc::clone(&shared), Arc::clone(&wake));
         let thread = thread::Builder::new()
             .name("statsd".to_owned())
-            .spawn(move || receive(&sockets, &woken, &shared))
+            .spawn(move || run(&settings, sockets, &with, &woken))
             .map_err(StatsdError::Thread)?;
-        Ok(Self { registry, drops, wake, thread: Some(thread), address })
+        Ok(Self { shared, wake, thread: Some(thread) })
     }
 
     /// Where it receives over UDP: the port is known also when any was asked for.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        lock(&self.shared.opened).address
+    }
+
+    /// Why nothing is received; `None`: it is.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        lock(&self.shared.opened).reason.clone()
     }
 
     /// Everything that was counted, and how the counting itself goes.
     #[must_use]
     pub fn points(&self) -> Vec<Point> {
-        let dropped = self.drops.as_ref().and_then(Drops::read);
-        let mut registry = lock(&self.registry);
+        let dropped = lock(&self.shared.opened).drops.as_ref().and_then(Drops::read);
+        let mut registry = lock(&self.shared.registry);
         if let Some(dropped) = dropped {
             registry.set_dropped_by_kernel(dropped);
         }
@@ -134,9 +183,24 @@ impl Drop for Statsd {
     }
 }
 
+/// The thread: receives as soon as it can, until it is woken.
+fn run(settings: &Settings, first: Result<Sockets, StatsdError>, shared: &Shared, woken: &OwnedFd) {
+    let mut sockets = first;
+    loop {
+        if let Ok(sockets) = &sockets {
+            return receive(sockets, woken, &shared.registry);
+        }
+        if wait([None, None], woken, Some(AGAIN_AFTER)) {
+            return;
+        }
+        sockets = Sockets::open(settings.listen, settings.socket.as_deref());
+        shared.note(&sockets);
+    }
+}
+
 /// A registry whose holder failed half-way has counted half a packet, and is good otherwise.
-fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
-    registry.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tell(notice: &Notice) {

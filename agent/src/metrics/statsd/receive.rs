@@ -63,7 +63,11 @@ pub(super) fn receive(sockets: &Sockets, wake: &OwnedFd, registry: &Mutex<Regist
 }
 
 /// Waits until there is something to read, or for so long; `true`: the thread is to end.
-fn wait(sockets: [Option<BorrowedFd<'_>>; 2], wake: &OwnedFd, within: Option<Duration>) -> bool {
+pub(super) fn wait(
+    sockets: [Option<BorrowedFd<'_>>; 2],
+    wake: &OwnedFd,
+    within: Option<Duration>,
+) -> bool {
     let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
     fds.extend(sockets.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
     let within = within.and_then(|within| Timespec::try_from(within).ok());

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use camino::Utf8Path;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::StatsdError;
 use super::drops::Drops;
@@ -100,8 +101,20 @@ fn unix(path: &Utf8Path) -> Result<UnixDatagram, StatsdError> {
     };
     let address = path.to_string();
     let socket = bind().map_err(|source| StatsdError::Listen { address, source })?;
-    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).about("open up", path)?;
+    open_up(path).about("open up", path)?;
     Ok(socket)
+}
+
+/// Lets everybody send. The directory may be somebody else's, who could put a link to any file
+/// where the socket was: what is changed is what was looked at, and no link is followed.
+fn open_up(path: &Utf8Path) -> io::Result<()> {
+    let what = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::File::from(openat(CWD, path.as_str(), what, Mode::empty())?);
+    if !file.metadata()?.file_type().is_socket() {
+        return Err(io::Error::other("somebody has put something else in its place"));
+    }
+    let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::set_permissions(same, fs::Permissions::from_mode(SOCKET_MODE))
 }
 
 fn pause_of(socket: &UdpSocket) -> Duration {
@@ -126,6 +139,17 @@ mod tests {
         // What net.core.rmem_max is where nobody has raised it, doubled by the kernel.
         check(2 * 212_992, 830);
         check(16 << 20, 10_000);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_socket_opens_nothing_up() {
+        let (_keep, directory) = crate::fsx::scratch();
+        let precious = directory.join("precious");
+        fsx::write_atomic(&precious, b"precious", 0o600).unwrap();
+        let link = directory.join("statsd.sock");
+        std::os::unix::fs::symlink(&precious, &link).unwrap();
+        assert!(open_up(&link).is_err());
+        assert_eq!(fs::metadata(&precious).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn start(socket: Option<Utf8PathBuf>) -> Statsd {
     let listen = Some("127.0.0.1:0".parse().unwrap());
-    Statsd::start(&Settings { listen, socket, series_max: 100 }).unwrap()
+    Statsd::start(Settings { listen, socket, series_max: 100 }).unwrap()
 }
 
 /// The numbers of a metric, its labels aside.
@@ -100,10 +100,31 @@ fn it_ends_at_once_also_under_a_flood() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_that_is_taken_is_named_and_does_not_stop_the_agent() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().ok();
-    let error = Statsd::start(&Settings { listen, socket: None, series_max: 1 }).unwrap_err();
-    let expected = format!("could not listen for StatsD on {}", listen.unwrap());
-    assert_eq!(error.to_string(), expected);
+    let statsd = Statsd::start(Settings { listen, socket: None, series_max: 1 }).unwrap();
+    let reason = statsd.reason().unwrap();
+    let expected = format!("could not listen for StatsD on {}: ", listen.unwrap());
+    assert!(reason.starts_with(&expected), "{reason}");
+    assert_eq!((statsd.address(), number(&statsd, "a")), (None, 0.0));
+    let before = clock::at();
+    statsd.shutdown();
+    assert!(clock::at().since(before) < AGAIN_AFTER / 2, "it does not wait for the next try");
+}
+
+#[test]
+fn an_address_that_becomes_free_is_taken() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().ok();
+    let statsd = Statsd::start(Settings { listen, socket: None, series_max: 1 }).unwrap();
+    drop(taken);
+    let until = clock::at().plus(AGAIN_AFTER + SOON);
+    while statsd.reason().is_some() {
+        assert!(clock::at() < until, "{:?}", statsd.reason());
+        thread::yield_now();
+    }
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.send_to(b"a:1|c", listen.unwrap()).unwrap();
+    wait_for(&statsd, "a", 1.0);
 }

@@ -18,8 +18,11 @@ pub use registry::{Counts, Dropped, Notice, Registry};
 use std::time::Duration;
 
 /// Series at once, unless the host's file says otherwise. Each costs up to [`KEY_BYTES_MAX`] and
-/// its value; a histogram has up to 2,401 buckets, of about 20 bytes each.
+/// its value.
 pub const SERIES_USUAL: u32 = 2000;
+/// Buckets of all histograms together, of about 20 bytes each, twice while somebody reads them. A
+/// usual one has 100 to 300 of the 2,401 that it may have.
+pub const BUCKETS_MAX: usize = 500_000;
 /// More would be a price that nobody meant to pay.
 pub const SERIES_MAX: u32 = 20_000;
 /// Bytes of a metric's name: CloudWatch takes 255, and whoever writes it adds units to it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::distinct::Distinct;
 use super::key::{self, Keys};
 use super::line::{Bad, Line, Parsed, Type, parse};
-use super::{IDLE_MAX, NOTICE_EVERY, SET_INTERVAL, VALUE_MAX};
+use super::{BUCKETS_MAX, IDLE_MAX, NOTICE_EVERY, SET_INTERVAL, VALUE_MAX};
 use crate::metrics::catalog;
 use crate::metrics::histogram::Histogram;
 use crate::metrics::{About, Kind, OwnMetric, Point, Unit, Value};
@@ -26,6 +26,8 @@ const OWN_PREFIX: &str = "groundcrew_";
 pub enum Dropped {
     /// A line would have begun one series too many.
     SeriesMax,
+    /// Values that would have taken one bucket too many of their histogram.
+    BucketsMax,
     /// A packet was longer than any may be: the end of it.
     Truncated,
     /// Packets for which the kernel had no room.
@@ -34,13 +36,14 @@ pub enum Dropped {
 
 impl Dropped {
     /// All of them, in their order.
-    pub const ALL: [Self; 3] = [Self::SeriesMax, Self::Truncated, Self::Kernel];
+    pub const ALL: [Self; 4] = [Self::SeriesMax, Self::BucketsMax, Self::Truncated, Self::Kernel];
 
     /// The word for it, as a label has it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::SeriesMax => "series_max",
+            Self::BucketsMax => "buckets_max",
             Self::Truncated => "truncated",
             Self::Kernel => "kernel",
         }
@@ -114,6 +117,8 @@ struct Family {
 pub struct Registry {
     series_max: usize,
     series: BTreeMap<Box<[u8]>, Series>,
+    /// How many more buckets there may be, of all histograms.
+    buckets_left: usize,
     /// By the name as Prometheus has it.
     families: BTreeMap<String, Family>,
     /// The names of the list, as Prometheus has them.
@@ -135,6 +140,7 @@ impl Registry {
         Self {
             series_max,
             series: BTreeMap::new(),
+            buckets_left: BUCKETS_MAX,
             families: BTreeMap::new(),
             reserved: catalog::ALL.iter().map(|metric| as_prometheus(metric.name)).collect(),
             counts: Counts::default(),
@@ -182,10 +188,11 @@ impl Registry {
                 *last = Some(if whole == 0 { count } else { 0.0 });
             }
         }
-        let families = &mut self.families;
+        let (families, buckets_left) = (&mut self.families, &mut self.buckets_left);
         self.series.retain(|_, series| {
             let stays = now.since(series.seen) < IDLE_MAX;
             if !stays {
+                *buckets_left += series.state.width();
                 let name = as_prometheus(&series.about.name);
                 if let Some(family) = families.get_mut(&name) {
                     family.series = family.series.saturating_sub(1);
@@ -271,7 +278,8 @@ impl Registry {
     fn metric(&mut self, line: &Line<'_>, now: Moment) -> Result<bool, Bad> {
         let key = self.keys.of(line)?;
         if let Some(series) = self.series.get_mut(key) {
-            series.add(line, now);
+            let lost = series.add(line, now, &mut self.buckets_left);
+            self.without_bucket(lost);
             return Ok(true);
         }
         let (name, labels) = key::parts(key);
@@ -306,9 +314,16 @@ impl Registry {
             }
         };
         let mut series = Series { about, labels, state: State::new(line.kind), seen: now };
-        series.add(line, now);
+        let lost = series.add(line, now, &mut self.buckets_left);
         self.series.insert(key.into(), series);
+        self.without_bucket(lost);
         Ok(true)
+    }
+
+    fn without_bucket(&mut self, values: u64) {
+        if values > 0 {
+            *self.counts.dropped.entry(Dropped::BucketsMax).or_default() += values;
+        }
     }
 
     fn full(&mut self) {
@@ -344,11 +359,18 @@ impl State {
             Type::Set => Self::Set(Distinct::default(), None),
         }
     }
+
+    /// Buckets that it has.
+    fn width(&self) -> usize {
+        if let Self::Histogram(histogram) = self { histogram.width() } else { 0 }
+    }
 }
 
 impl Series {
-    fn add(&mut self, line: &Line<'_>, now: Moment) {
+    /// How many values had no room in the buckets that are left for all.
+    fn add(&mut self, line: &Line<'_>, now: Moment, buckets_left: &mut usize) -> u64 {
         self.seen = now;
+        let mut lost = 0;
         match &mut self.state {
             State::Counter(sum) => {
                 *sum += line.numbers().sum::<f64>() / line.rate;
@@ -363,12 +385,19 @@ impl Series {
                 let histogram = Arc::make_mut(histogram);
                 let scale = if line.kind == Type::Timer { 1e-3 } else { 1.0 };
                 let times = times(line.rate);
-                for value in line.numbers() {
-                    histogram.record_many(value * scale, times);
+                for value in line.numbers().map(|value| value * scale) {
+                    let more = usize::from(histogram.widens(value));
+                    if more > *buckets_left {
+                        lost += 1;
+                        continue;
+                    }
+                    *buckets_left -= more;
+                    histogram.record_many(value, times);
                 }
             }
             State::Set(distinct, _) => distinct.insert(line.values),
         }
+        lost
     }
 
     /// `None`: a set whose first interval is not over.

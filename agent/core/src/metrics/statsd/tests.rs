@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::line::{Bad, parse};
 use super::registry::{Dropped, Notice, Registry};
-use super::{IDLE_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, NOTICE_EVERY, SET_INTERVAL, TAGS_MAX};
+use super::{
+    BUCKETS_MAX, IDLE_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, NOTICE_EVERY, SET_INTERVAL, TAGS_MAX,
+};
 use crate::metrics::{About, Kind, Point, Unit, Value};
 use crate::time::Moment;
 
@@ -407,4 +409,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn histograms_together_have_so_many_buckets_and_no_more() {
+    let mut registry = Registry::new(2000);
+    let values: Vec<f64> = (0..2000_i32).map(|step| 1.02_f64.powi(step - 300)).collect();
+    for series in 0..400 {
+        for value in &values {
+            registry.packet(format!("h{series}:{value}|h").as_bytes(), false, Moment(0));
+        }
+    }
+    let width = |point: &Point| match &point.value {
+        Value::Histogram(histogram) => histogram.width(),
+        Value::Number(_) => 0,
+    };
+    let buckets: usize = registry.points().iter().map(width).sum();
+    assert_eq!(buckets, BUCKETS_MAX);
+    let lost = registry.counts().dropped[&Dropped::BucketsMax];
+    assert!(lost > 0 && registry.counts().lines == 800_000, "{lost}");
+    // A bucket that is there goes on counting, and what is forgotten makes room.
+    registry.packet(format!("h0:{}|h", values[0]).as_bytes(), false, Moment(1));
+    assert_eq!(registry.counts().dropped[&Dropped::BucketsMax], lost);
+    registry.turn(Moment(2));
+    registry.turn(Moment(2).plus(IDLE_MAX * 2));
+    registry.packet(b"new:1|h", false, Moment(2).plus(IDLE_MAX * 2));
+    assert_eq!(registry.counts().dropped[&Dropped::BucketsMax], lost);
 }

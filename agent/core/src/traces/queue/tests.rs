@@ -97,6 +97,16 @@ fn one_bad_document_does_not_take_the_others_along() {
 }
 
 #[test]
+fn a_refusal_without_an_id_is_of_one_that_was_sent() {
+    let mut queue = queue(5);
+    queue.take(Moment(2000), true).unwrap();
+    let nameless = Unprocessed { id: None, code: "ParseError".to_owned() };
+    queue.accepted(now(2000), &[nameless, unprocessed(1, "InvalidSegment")]);
+    let status = queue.status(Moment(2000));
+    assert_eq!((status.sent, status.rejected), (3, 2));
+}
+
+#[test]
 fn an_outage_keeps_the_newest_and_says_why() {
     let mut queue = queue(60);
     queue.take(Moment(0), false).unwrap();
