@@ -22,9 +22,10 @@ const licence = `/* uPlot: ${theirs('LICENSE').replace(/\s+/g, ' ')} */`;
 // One module, in this order: each part uses what is before it.
 const parts = ['words.js', 'rows.js', 'plots.js', 'tables.js', 'page.js'].map(own);
 const script = ['', licence, theirs('dist/uPlot.iife.min.js'), ...parts, ''].join('\n');
+const boot = ['', own('boot.js'), ''].join('\n');
 const style = ['', theirs('dist/uPlot.min.css'), own('page.css'), ''].join('\n');
 
-for (const text of [script, style]) {
+for (const text of [script, boot, style]) {
   // The only text that would end an element early.
   if (/<\/(script|style)|<!--/i.test(text)) throw new Error('a part would end its element');
 }
@@ -32,7 +33,7 @@ for (const text of [script, style]) {
 const digest = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 const policy = [
   "default-src 'none'",
-  `script-src ${digest(script)}`,
+  `script-src ${digest(boot)} ${digest(script)}`,
   `style-src ${digest(style)}`,
   "connect-src 'self'",
   'img-src data:',
@@ -42,7 +43,8 @@ const policy = [
 ].join('; ');
 
 // Functions: in a string, a dollar sign would mean something.
-const html = own('index.html').replace('/* style */', () => style).replace('/* script */', () => script);
+const html = own('index.html').replace('/* style */', () => style)
+  .replace('/* script */', () => script).replace('/* boot */', () => boot);
 
 mkdirSync(out, { recursive: true });
 writeFileSync(path.join(out, 'index.html'), `${html}\n`);

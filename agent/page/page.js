@@ -46,6 +46,7 @@ function render() {
   renderTiers(status, at);
   renderProcesses(status, at);
   renderPipelines(status, at);
+  renderBackups(status, at);
   renderEvents(status, at);
   byId('main').classList.remove('waits');
 }
@@ -102,9 +103,4 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
   render();
 });
 
-// Painted first and filled then: both at once would both be later. A page that is not looked at is
-// not painted.
-new Promise((resolve) => {
-  requestAnimationFrame(() => setTimeout(resolve));
-  setTimeout(resolve, 300);
-}).then(connect);
+connect();

@@ -206,6 +206,32 @@ function renderPipelines(status, now) {
   table(byId('pipelines'), 'Pipelines', columns, rows);
 }
 
+const JOB_TONES = { ok: 'good', running: 'caution', failing: 'bad', unknown: '' };
+
+// The jobs of backups, those that fail first.
+function renderBackups(status, now) {
+  const jobs = status.backups ?? [];
+  show(byId('backups-section'), jobs.length > 0);
+  const columns = [['Job'], ['State'], ['Last good'], ['Proved'], ['Verified', 'wide'], ['Next', 'number'],
+    ['Late', 'number'], ['Reason', 'why wide']];
+  const failing = (job) => job.state === 'failing';
+  const rows = [...jobs.filter(failing), ...jobs.filter((job) => !failing(job))].map((job) => {
+    const { last_good: good, last_verified: verified } = job;
+    const refuted = good?.refuted[0];
+    return [
+      job.name,
+      [JOB_TONES[job.state] ?? '', job.state],
+      good ? ago(good.slot, now) : '-',
+      refuted ? ['bad', `not ${refuted}`] : good?.level ?? '-',
+      verified ? `${verified.level} ${ago(verified.at, now)}` : '-',
+      job.next === null ? '-' : `in ${age(now, job.next)}`,
+      [job.late_ms === null ? '' : 'caution', job.late_ms === null ? '-' : age(0, job.late_ms)],
+      job.reason ?? '',
+    ];
+  });
+  table(byId('backups'), 'Backups', columns, rows);
+}
+
 function renderLeaving(status, now) {
   const { notices = [], drain = null, hooks = [] } = status.lifecycle ?? {};
   show(byId('leaving'), notices.length > 0 || drain !== null || hooks.length > 0);

@@ -1,17 +1,19 @@
 //! groundcrew: one agent for a Node product on EC2.
 //!
 //! Imports point one way: cli -> demo -> runtime -> features -> aws -> leaves. Features
-//! (supervisor, handoff, releases, logs, metrics, traces, lifecycle) never import each other;
-//! runtime introduces them. Everything may import `groundcrew_core`, which decides; this package
-//! does. See ARCHITECTURE.md.
+//! (supervisor, handoff, releases, logs, metrics, traces, lifecycle, backups) never import each
+//! other; runtime introduces them. Everything may import `groundcrew_core`, which decides; this
+//! package does. See ARCHITECTURE.md.
 
 use std::process::ExitCode;
 
 pub mod aws;
+pub mod backups;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod credential;
 pub mod demo;
 pub mod errors;
 pub mod fsx;

@@ -38,6 +38,8 @@ pub struct Words {
     pub release: String,
     /// The way out of the host.
     pub pipeline: String,
+    /// The job of backups.
+    pub backup: String,
     /// When, as RFC 3339 writes it.
     pub at: String,
     /// Events of the same subject that were not told.
@@ -64,6 +66,7 @@ impl Words {
             process: word("web.17.1"),
             release: word("v43"),
             pipeline: word("logs"),
+            backup: word("shop-nightly"),
             at: word("2026-08-20T09:14:07Z"),
             suppressed: 1,
             more: 1,

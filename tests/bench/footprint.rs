@@ -13,22 +13,21 @@
 
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
+mod process;
 mod report;
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use harness::agent::{Agent, World};
 use harness::app::{BareApp, Release};
 use harness::http_client;
 use harness::load::{Kind, Load};
+use process::{cpu_seconds, memory_mib};
 use report::{argument, median, millis, rounded};
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 fn main() {
     let seconds = argument("seconds", 60);
@@ -72,30 +71,13 @@ struct Cost {
 }
 
 fn cost_of(pid: Pid, within: Duration) -> Cost {
-    let before = cpu(pid);
+    let before = cpu_seconds(pid);
     let started = Instant::now();
     // The time itself is what is measured here.
     std::thread::sleep(within);
-    let used = cpu(pid).saturating_sub(before);
-    let cpu_percent = used.as_secs_f64() / started.elapsed().as_secs_f64() * 100.0;
-    Cost { rss_mib: rounded(rss(pid) as f64 / MIB), cpu_percent: rounded(cpu_percent) }
-}
-
-/// Time spent in user and kernel mode, all threads.
-fn cpu(pid: Pid) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent has ended");
-    // The name in parentheses may hold anything; utime and stime are fields 14 and 15.
-    let (_, rest) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let fields: Vec<u64> =
-        rest.split(' ').skip(11).take(2).map(|field| field.parse().unwrap()).collect();
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).unwrap().expect("a clock has ticks");
-    Duration::from_secs_f64((fields[0] + fields[1]) as f64 / ticks_per_second as f64)
-}
-
-fn rss(pid: Pid) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the agent has ended");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a VmRSS line");
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    let used = cpu_seconds(pid) - before;
+    let cpu_percent = used / started.elapsed().as_secs_f64() * 100.0;
+    Cost { rss_mib: rounded(memory_mib(pid, "VmRSS")), cpu_percent: rounded(cpu_percent) }
 }
 
 /// From the start of Node to the first answer, without an agent.

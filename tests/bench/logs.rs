@@ -18,6 +18,7 @@
 mod harness;
 #[path = "logs_parts/mod.rs"]
 mod parts;
+mod process;
 mod report;
 
 use std::time::Duration;

@@ -15,6 +15,7 @@
 mod harness;
 #[path = "metrics_parts/mod.rs"]
 mod parts;
+mod process;
 mod report;
 
 use std::time::Duration;

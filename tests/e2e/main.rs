@@ -11,6 +11,7 @@
     reason = "a test starts processes and waits for them, and panics when its world is not there"
 )]
 
+mod backups;
 mod bad_releases;
 mod channel;
 mod cloudwatch;

@@ -48,11 +48,11 @@ def tearDownModule():
     server.stdout.close()
 
 
-def client(service, retries=0):
+def client(service, retries=0, region=REGION):
     return boto3.client(
         service,
         endpoint_url=endpoint,
-        region_name=REGION,
+        region_name=region,
         aws_access_key_id="test",
         aws_secret_access_key="test",
         config=botocore.config.Config(
@@ -274,6 +274,94 @@ class AutoScaling(Check):
         named = {"InstanceIds": [self.create()], **NAME}
         self.group.enter_standby(**named, ShouldDecrementDesiredCapacity=False)
         self.assertEqual(sorted(self.members().values()), ["InService", "Standby"])
+
+
+def pull(lever, said):
+    """Pulls a lever; see `levers`."""
+    request("/_emulator/" + lever, "POST", json.dumps(said).encode())
+
+
+class Rds(Check):
+    SHOP = {"DBInstanceIdentifier": "shop"}
+
+    def setUp(self):
+        request("/moto-api/reset", "POST")
+        self.rds = client("rds")
+        self.rds.create_db_instance(
+            **self.SHOP, DBInstanceClass="db.t4g.micro", Engine="postgres", AllocatedStorage=20,
+            MasterUsername="root", MasterUserPassword="not a secret",
+        )
+
+    def make(self, name, **more):
+        return self.rds.create_db_snapshot(DBSnapshotIdentifier=name, **self.SHOP, **more)
+
+    def status(self, name=None, rds=None):
+        rds = rds or self.rds
+        if name is None:
+            return rds.describe_db_instances(**self.SHOP)["DBInstances"][0]["DBInstanceStatus"]
+        found = rds.describe_db_snapshots(DBSnapshotIdentifier=name)
+        return found["DBSnapshots"][0]["Status"]
+
+    def test_a_snapshot_is_created_while_its_database_is_backing_up(self):
+        pull("rds", {"seconds": {"snapshot": 3600}})
+        self.make("gc-a", Tags=[{"Key": "groundcrew:job", "Value": "nightly"}])
+        self.assertEqual((self.status("gc-a"), self.status()), ("creating", "backing-up"))
+        again = self.refused(400, self.make, name="gc-a")
+        self.assertEqual(again["Error"]["Code"], "DBSnapshotAlreadyExists")
+        other = self.refused(400, self.make, name="gc-b")
+        self.assertEqual(other["Error"]["Code"], "InvalidDBInstanceState")
+        delete = self.rds.delete_db_snapshot
+        early = self.refused(400, delete, DBSnapshotIdentifier="gc-a")
+        self.assertEqual(early["Error"]["Code"], "InvalidDBSnapshotState")
+        pull("rds", {"seconds": {"snapshot": 0}})
+        self.assertEqual((self.status("gc-a"), self.status()), ("available", "available"))
+        delete(DBSnapshotIdentifier="gc-a")
+
+    def test_states_and_quotas_are_what_a_test_says(self):
+        for status in ("stopped", "storage-full"):
+            pull("rds", {"status": {"shop": status}})
+            self.assertEqual(self.status(), status)
+            refusal = self.refused(400, self.make, name="gc-a")
+            self.assertEqual(refusal["Error"]["Code"], "InvalidDBInstanceState")
+        pull("rds", {"status": {"shop": None}, "quota": 0})
+        refusal = self.refused(400, self.make, name="gc-a")
+        self.assertEqual(refusal["Error"]["Code"], "SnapshotQuotaExceeded")
+        pull("rds", {"quota": None})
+        self.make("gc-a")
+        pull("rds", {"status": {"gc-a": "failed"}})
+        self.assertEqual(self.status("gc-a"), "failed")
+
+    def test_a_copy_takes_a_time_of_its_own(self):
+        pull("rds", {"seconds": {"snapshot": 0, "copy": 3600}})
+        arn = self.make("gc-a")["DBSnapshot"]["DBSnapshotArn"]
+        there = client("rds", region="eu-west-1")
+        copy = {"SourceDBSnapshotIdentifier": arn, "TargetDBSnapshotIdentifier": "gc-a"}
+        there.copy_db_snapshot(**copy)
+        self.assertEqual(self.status("gc-a", there), "creating")
+        self.assertEqual((self.status("gc-a"), self.status()), ("available", "available"))
+
+    def test_calls_fail_on_command(self):
+        pull("fault", {"action": "CreateDBSnapshot", "kind": "error", "code": "Throttling",
+                       "times": 1})
+        refusal = self.refused(400, self.make, name="gc-a")
+        self.assertEqual(refusal["Error"]["Code"], "Throttling")
+        pull("fault", {"action": "CreateDBSnapshot", "kind": "lost", "times": 1})
+        with self.assertRaises(botocore.exceptions.HTTPClientError):
+            self.make("gc-a")
+        again = self.refused(400, self.make, name="gc-a")
+        self.assertEqual(again["Error"]["Code"], "DBSnapshotAlreadyExists")
+
+
+class Kms(Check):
+    def test_calls_fail_on_command(self):
+        kms = client("kms")
+        key = kms.create_key()["KeyMetadata"]["KeyId"]
+        fault = {"action": "DescribeKey", "kind": "error", "code": "KMSInternalException",
+                 "status": 500, "times": 1}
+        pull("fault", fault)
+        refusal = self.refused(500, kms.describe_key, KeyId=key)
+        self.assertEqual(refusal["Error"]["Code"], "KMSInternalException")
+        self.assertEqual(kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"], "Enabled")
 
 
 class CloudWatch(Check):

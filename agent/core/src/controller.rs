@@ -485,7 +485,7 @@ fn remembering(mut ledger: Ledger) -> Ledger {
 }
 
 /// The next of a sequence of numbers without a pattern: jitter needs no more.
-fn splitmix(state: u64) -> u64 {
+pub(crate) fn splitmix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -5,6 +5,7 @@
 //! reads no clock and cannot fail, which is what lets the simulator in `tests/sim` live thousands
 //! of agent lifetimes a second.
 
+pub mod backups;
 pub mod controller;
 pub mod doctor;
 pub mod effect;

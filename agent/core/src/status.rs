@@ -24,6 +24,7 @@ pub use lifecycle::{DrainStatus, HookStatus, LifecycleStatus, NoticeStatus};
 pub use pipelines::{PipelineStatus, STUCK_AFTER};
 pub use releases::{ReleaseEntry, ReleaseRole, ReleasesDocument};
 
+use crate::backups::status::JobStatus;
 use crate::time::Wall;
 use crate::types::{Digest, Environment, Generation, Pid, ProcessId, TierName, Version};
 
@@ -98,15 +99,24 @@ pub struct StatusDocument {
     /// What leaves the host all the time, such as its logs.
     #[serde(default)]
     pub pipelines: Vec<PipelineStatus>,
+    /// The jobs of `[[backup]]`, in the order of the host's file.
+    #[serde(default)]
+    pub backups: Vec<JobStatus>,
     /// What happened, newest first.
     pub events: Vec<EventStatus>,
 }
 
 impl StatusDocument {
     /// Whether a script should take this for a failure: degraded, or the desired release was
-    /// rejected.
+    /// rejected, or there is no good backup.
     #[must_use]
     pub fn is_failing(&self) -> bool {
+        self.is_degraded() || self.backups.iter().any(JobStatus::is_failing)
+    }
+
+    /// The same without its backups, which say nothing about how it serves.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
         self.state == State::Degraded || self.is_rolled_back()
     }
 
@@ -392,6 +402,7 @@ mod tests {
             "backlog_bytes": 1258291, "oldest_ms": 3000, "last_ok": 1, "dropped": 0,
             "rejected": 0, "reason": null
         }],
+        "backups": [],
         "events": [{"at": 1, "level": "normal", "text": "v42 settled"}]
     }"#;
 

@@ -18,12 +18,17 @@ use crate::errors::chain;
 use crate::fsx::About;
 
 pub mod autoscaling;
+pub mod call_failure;
 pub mod cloudwatch;
 pub mod cloudwatch_logs;
+pub mod db_token;
 pub mod fleet;
 pub mod imds;
+pub mod kms;
 pub mod load_balancing;
+pub mod rds;
 pub mod s3;
+pub mod secrets_manager;
 pub mod server_clock;
 pub mod sns;
 pub mod xray;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -12,8 +14,12 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 
+mod multipart;
+mod shared;
 mod upload;
 
+pub use multipart::{Completed, Multipart, Part, PartBody};
+pub use shared::{AnswerDate, Dated, ServerDate};
 pub use upload::Upload;
 
 /// How long the body of one answer may take. Bodies are at most a manifest long.
@@ -114,14 +120,32 @@ enum BodyError {
     Slow,
 }
 
+impl S3Error {
+    /// Whether nobody could be asked because there are no credentials.
+    #[must_use]
+    pub fn lacks_credentials(&self) -> bool {
+        super::fleet::cause_of::<CredentialsError>(&*self.source).is_some()
+    }
+}
+
 impl Bucket {
     /// A client for the bucket `name`, with credentials, region and endpoint from the environment.
     /// Does not ask S3 anything.
     pub async fn connect(name: String) -> Self {
-        let shared = super::load_config(&[ENDPOINT_VARIABLE]).await;
+        Self::with(&super::load_config(&[ENDPOINT_VARIABLE]).await, name)
+    }
+
+    /// The same, where the region is known. Without one there is nobody to ask: it may be there the
+    /// next time.
+    pub async fn connect_with_region(name: String) -> Option<Self> {
+        let shared = Box::pin(super::load_config_with_region(&[ENDPOINT_VARIABLE])).await?;
+        Some(Self::with(&shared, name))
+    }
+
+    fn with(shared: &SdkConfig, name: String) -> Self {
         let overridden =
             super::has_endpoint_override(ENDPOINT_VARIABLE) || shared.endpoint_url().is_some();
-        let config = aws_sdk_s3::config::Builder::from(&shared)
+        let config = aws_sdk_s3::config::Builder::from(shared)
             // Emulators have no DNS name for each bucket.
             .force_path_style(overridden)
             // Callers check SHA-256 over what they read; a CRC beside it would only cost time.
@@ -216,12 +240,7 @@ impl Bucket {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| self.failed("list", prefix, error))?;
-            found.extend(page.contents().iter().map(|object| ObjectHead {
-                key: object.key().unwrap_or_default().to_owned(),
-                size: object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
-                etag: String::new(),
-                modified_ms: millis(object.last_modified()),
-            }));
+            found.extend(page.contents().iter().map(listed));
             if found.len() >= count_max {
                 found.truncate(count_max);
                 break;
@@ -340,6 +359,15 @@ fn kind_of(status: u16, code: &str) -> ErrorKind {
         (412, _) => ErrorKind::PreconditionFailed,
         (_, "RequestTimeout") | (500.., _) => ErrorKind::Unavailable,
         _ => ErrorKind::Other,
+    }
+}
+
+fn listed(object: &aws_sdk_s3::types::Object) -> ObjectHead {
+    ObjectHead {
+        key: object.key().unwrap_or_default().to_owned(),
+        size: object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+        etag: String::new(),
+        modified_ms: millis(object.last_modified()),
     }
 }
 

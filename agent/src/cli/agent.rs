@@ -1,7 +1,5 @@
 //! `groundcrew agent`: the daemon.
 
-use tokio::task::JoinSet;
-
 use super::args::ConfigArgs;
 use super::{EXIT_FAILING, EXIT_OK};
 use crate::config::host_check::{LoadError, load};
@@ -28,12 +26,9 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<u8> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // As a task, so that what one of these threads read is mostly decided on there and then; the
     // thread that waits here would have to be woken for each report.
-    let mut task = JoinSet::new();
-    task.spawn_on(runtime::run(loaded.config, image), threads.handle());
-    match threads.block_on(task.join_next()) {
-        Some(Err(failed)) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-        Some(ended) => ended??,
-        None => {}
+    match threads.block_on(threads.spawn(runtime::run(loaded.config, image))) {
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        ended => ended??,
     }
     Ok(EXIT_OK)
 }

@@ -4,6 +4,10 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use groundcrew_core::types::{Environment, ProcessId, TierName, Version};
 
+mod backups;
+
+pub use backups::*;
+
 use super::since::Since;
 use crate::config::SourceUrl;
 use crate::pattern::Pattern;
@@ -82,6 +86,8 @@ Example:
     /// Try out whether people elsewhere are told.
     #[command(subcommand)]
     Notify(NotifyCommand),
+    /// Backups: what there is, how good it is, and how it comes back.
+    Backups(BackupsArgs),
     /// Replace a tier's processes by new ones, without failing a request.
     #[command(after_help = "Example:\n  groundcrew restart web")]
     Restart(RestartArgs),

@@ -68,6 +68,7 @@ async fn usage(config: &HostConfig, client: &ControlClient) -> Usage {
         per_instance: config.metrics.per_instance,
         series_max: config.metrics.series_max,
         tiers: tiers.max(1) as u64,
+        backups: config.backups.len() as u64,
         logs,
         poll_interval: polls.then_some(config.poll_interval),
     }

@@ -4,6 +4,7 @@
 
 mod agent;
 pub mod args;
+mod backups;
 mod check;
 mod demo;
 mod doctor;
@@ -85,6 +86,7 @@ fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Logs(args) => block_on(logs::run(&args, &client, &mut out)),
         Command::Metrics(args) => metrics::run(&args, &mut out),
         Command::Notify(command) => block_on(notify::run(&command, &client, &mut out)),
+        Command::Backups(args) => block_on(Box::pin(backups::run(&args, &client, &mut out))),
         Command::Restart(args) => block_on(restart::run(&args, &client, &mut out)),
         Command::Drain(args) => block_on(drain::drain(&args, &client, &mut out)),
         Command::Drill(args) => block_on(drill::run(&args, &client, &mut out)),

@@ -43,6 +43,18 @@ fn every_form_of_the_interface_is_taken() {
         "logs audit --socket /tmp/a.sock",
         "--socket /tmp/a.sock logs replay",
         "restart web",
+        "backups",
+        "backups --json --config groundcrew.toml",
+        "backups list shop",
+        "backups run shop --no-wait",
+        "backups verify gc-a --level L2 --json",
+        "backups restore shop/20261121 --to postgres://app@db/shop --yes",
+        "backups retention",
+        "backups retention shop --explain",
+        "backups retention shop --apply --allow-mass-delete",
+        "backups pin gc-a --reason audit",
+        "backups unpin gc-a",
+        "backups dr-plan",
         "demo",
     ] {
         assert!(parse(line).is_ok(), "{line}");
@@ -66,6 +78,10 @@ fn what_is_not_of_the_interface_is_a_usage_error() {
         "logs --tier web audit",
         "logs replay --json",
         "restart Web",
+        "backups verify gc-a --level L4",
+        "backups restore gc-a",
+        "backups retention --allow-mass-delete",
+        "backups retention --explain --apply",
     ] {
         assert!(parse(line).unwrap_err().use_stderr(), "{line}");
     }
@@ -97,6 +113,7 @@ fn the_help_fits_a_screen() {
       logs      What the application printed, across restarts and releases
       metrics   The list of metrics, and dashboards and alarms made of it
       notify    Try out whether people elsewhere are told
+      backups   Backups: what there is, how good it is, and how it comes back
       restart   Replace a tier's processes by new ones, without failing a request
       drain     Let this host leave: out of its load balancers, requests answered, tiers ended
       drill     Play a notice on this host, end to end, and say how it went

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use groundcrew_core::backups::settings::{BackupSettings, Store};
 use groundcrew_core::limits;
 use groundcrew_core::logs::LogSettings;
 use groundcrew_core::metrics::settings::MetricsSettings;
@@ -13,12 +14,11 @@ use groundcrew_core::notify::settings::{ErrorSettings, TargetSettings};
 use groundcrew_core::spec::{HostLimits, TierOverride};
 use groundcrew_core::types::{Environment, TierName};
 
-use super::fields;
-use super::problem::{Problems, shown};
+use super::problem::{Problem, Problems, shown};
 use super::reader::{self, Node, Read, Section};
 use super::{
-    HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, http, lifecycle, logs,
-    metrics, notify, traces, units,
+    HttpConfig, LifecycleConfig, SourceUrl, StatsdConfig, TracesConfig, backup, fields, http,
+    lifecycle, logs, metrics, notify, traces, units,
 };
 
 /// The keys of the file, by table; [`keys`] lists them with their paths.
@@ -37,6 +37,8 @@ const TOP: &[&str] = &[
     "traces",
     "notify",
     "errors",
+    "backup_store",
+    "backup",
     "tier",
 ];
 const POLL: &[&str] = &["interval"];
@@ -105,6 +107,11 @@ pub struct HostConfig {
     pub notify: Vec<TargetSettings>,
     /// Where errors of applications go; `None`: nowhere.
     pub errors: Option<ErrorSettings>,
+    /// Where backups are remembered, and dumps kept; there when there are backups.
+    pub backup_store: Option<Store>,
+    /// The backups that this host's fleet makes. The instance and the run of each are filled in by
+    /// the runtime.
+    pub backups: Vec<BackupSettings>,
     /// What the host says over the release, by tier.
     pub overrides: BTreeMap<TierName, TierOverride>,
 }
@@ -143,6 +150,8 @@ impl fmt::Debug for HostConfig {
             .field("traces", &self.traces)
             .field("notify", &self.notify)
             .field("errors", &self.errors)
+            .field("backup_store", &self.backup_store)
+            .field("backups", &self.backups)
             .field("overrides", &overrides)
             .finish()
     }
@@ -150,7 +159,12 @@ impl fmt::Debug for HostConfig {
 
 /// Reads the host's file; `file` is its name in messages.
 pub fn parse(file: &str, text: &str) -> Result<HostConfig, Problems> {
-    reader::read(file, text, TOP, walk).map(|(config, _warnings)| config)
+    parse_with_warnings(file, text).map(|(config, _warnings)| config)
+}
+
+/// The same, with what will perhaps not work as meant.
+pub fn parse_with_warnings(file: &str, text: &str) -> Result<(HostConfig, Vec<Problem>), Problems> {
+    reader::read(file, text, TOP, walk)
 }
 
 /// Every key of the file, with its path: `environment`, `poll.interval`, `tier.NAME.port`.
@@ -165,6 +179,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         "traces",
         "notify",
         "errors",
+        "backup",
         "tier",
     ];
     (TOP.iter().filter(move |key| !tables.contains(key)).map(ToString::to_string))
@@ -176,6 +191,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         .chain(metrics::keys())
         .chain(fields::below("traces", traces::KEYS))
         .chain(notify::keys())
+        .chain(backup::keys())
         .chain(fields::below("tier.NAME", TIER))
 }
 
@@ -203,6 +219,8 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
     let traces = top.or("traces", TracesConfig::default(), traces::traces);
     let notify = top.or("notify", Vec::new(), notify::targets);
     let errors = top.optional("errors", notify::errors);
+    let store = top.optional("backup_store", backup::store);
+    let backups = backup::backups(top);
     let overrides = fields::tiers(top, TIER, tier);
     let metrics = metrics?;
     let mut config = HostConfig {
@@ -221,6 +239,8 @@ fn walk(top: &Section<'_, '_>) -> Read<HostConfig> {
         traces: traces?,
         notify: notify?,
         errors: errors?,
+        backup_store: store?,
+        backups: backups?,
         overrides: overrides?,
     };
     if !config.http.asked_for && uses_port(&config, http::LISTEN.port()) {

@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 
 use camino::Utf8Path;
+use groundcrew_core::backups::JobSettings;
 use groundcrew_core::logs::Destination;
 use nix::unistd::{AccessFlags, User, access};
 
@@ -40,7 +41,8 @@ pub enum LoadError {
 /// Reads a host's file and checks it by itself, then against this host.
 pub fn load(path: &Utf8Path) -> Result<Loaded, LoadError> {
     let (text, world_readable) = read(path)?;
-    let config = host::parse(path.as_str(), &text).map_err(LoadError::Invalid)?;
+    let parsed = host::parse_with_warnings(path.as_str(), &text);
+    let (config, warnings) = parsed.map_err(LoadError::Invalid)?;
     let mut problems = check_host(path.as_str(), &config);
     if world_readable && config.overrides.values().any(|over| !over.env.is_empty()) {
         problems.push(Problem {
@@ -52,6 +54,7 @@ pub fn load(path: &Utf8Path) -> Result<Loaded, LoadError> {
     for problem in &mut problems {
         problem.position = reader::locate(&text, &problem.key);
     }
+    problems.extend(warnings);
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(LoadError::Invalid(Problems::new(problems)));
     }
@@ -71,6 +74,7 @@ pub fn check_host(file: &str, config: &HostConfig) -> Vec<Problem> {
     {
         problems.extend(check_directory(file, "logs.to.path", directory));
     }
+    problems.extend(check_regions(file, config, std::env::var("AWS_REGION").ok().as_deref()));
     let rights = Rights::own();
     for (tier, over) in &config.overrides {
         if let Some(user) = &over.host.user {
@@ -112,6 +116,23 @@ fn warning(file: &str, key: &str) -> Problem {
         hint: None,
         severity: Severity::Warning,
     }
+}
+
+/// A copy to where the databases are is none; `home` is what the agent calls by.
+fn check_regions(file: &str, config: &HostConfig, home: Option<&str>) -> Vec<Problem> {
+    let Some(home) = home else { return Vec::new() };
+    let same = config
+        .backups
+        .iter()
+        .map(|backup| &backup.job)
+        .filter(|job| job.copies.iter().any(|copy| copy.region == home));
+    let problem = |job: &JobSettings| Problem {
+        message: format!("{} copies to {home}, where this host is", job.name),
+        hint: Some("a copy is for the day on which this region is not there".to_owned()),
+        severity: Severity::Error,
+        ..warning(file, "backup")
+    };
+    same.map(problem).collect()
 }
 
 /// The directory is there, or could be made: its nearest existing parent is a directory.

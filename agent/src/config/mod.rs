@@ -3,6 +3,7 @@
 //! Two files: the host's ([`host`]) and the release's own `release.toml` ([`release`]). Both are
 //! hostile: nothing here panics, and no value of an environment variable ever reaches a message.
 
+mod backup;
 pub mod fields;
 pub mod host;
 pub mod host_check;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{HostConfig, HttpConfig, ParsedRelease, host, release};
 
+mod backup;
 mod http;
 mod logs;
 mod metrics;

@@ -138,6 +138,13 @@ pub enum Request {
         /// How each answered, or why none was asked.
         answer: oneshot::Sender<Result<Vec<NotifyTest>, String>>,
     },
+    /// Make a backup now.
+    RunBackup {
+        /// The job.
+        name: String,
+        /// What happens now, or why nothing does.
+        answer: oneshot::Sender<Result<String, String>>,
+    },
     /// Replace a tier's processes.
     Restart {
         /// Which tier.

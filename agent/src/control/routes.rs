@@ -88,6 +88,7 @@ impl Desk {
             }
             (&Method::POST, "/v1/logs/replay") => done(self.logs.replay().await),
             (&Method::POST, "/v1/restart") => self.restart(&query).await,
+            (&Method::POST, "/v1/backups/run") => self.run_backup(&query).await,
             (&Method::POST, "/v1/drain") => self.drain(&query).await,
             (&Method::POST, "/v1/undrain") => {
                 self.order(|answer| Request::Order { reason: None, answer }).await
@@ -161,6 +162,14 @@ impl Desk {
             return Err(Refused(StatusCode::BAD_REQUEST, "say which tier: ?tier=web".to_owned()));
         };
         self.order(|answer| Request::Restart { tier, answer }).await
+    }
+
+    async fn run_backup(&self, query: &Query<'_>) -> Result<Answer, Refused> {
+        let Some(name) = query.get("name") else {
+            let why = "say which backup: ?name=shop-nightly".to_owned();
+            return Err(Refused(StatusCode::BAD_REQUEST, why));
+        };
+        self.order(|answer| Request::RunBackup { name, answer }).await
     }
 
     async fn drain(&self, query: &Query<'_>) -> Result<Answer, Refused> {

@@ -70,9 +70,7 @@ fn by(holder: Option<&Holder>) -> String {
     match holder {
         None => String::new(),
         // What else it listens on, it was told by nobody but the host's file.
-        Some(Holder { pid, .. })
-            if u32::try_from(*pid).is_ok_and(|pid| pid == std::process::id()) =>
-        {
+        Some(Holder { pid, .. }) if u32::try_from(*pid) == Ok(std::process::id()) => {
             " by the agent itself: give http.listen of the host's file another port".to_owned()
         }
         Some(Holder { pid, command }) => format!(" by pid {pid} ({command})"),

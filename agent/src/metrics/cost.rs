@@ -17,7 +17,7 @@ const GB: f64 = 1e9;
 const EVENT_BYTES: f64 = 26.0;
 
 /// How many values a label has on a usual host; of others one.
-const VALUES: [(Label, u64); 8] = [
+const VALUES: [(Label, u64); 9] = [
     // 1xx hardly happens, and what has never happened is not sent.
     (Label::StatusClass, 4),
     (Label::State, 7),
@@ -27,6 +27,7 @@ const VALUES: [(Label, u64); 8] = [
     (Label::Pipeline, 2),
     (Label::Reason, 3),
     (Label::Stage, 4),
+    (Label::Level, 2),
 ];
 
 /// What a configuration asks for.
@@ -40,6 +41,8 @@ pub struct Usage {
     pub series_max: usize,
     /// Tiers that the host runs.
     pub tiers: u64,
+    /// Jobs of backups.
+    pub backups: u64,
     /// What is shipped of the logs.
     pub logs: LogUsage,
     /// How often the channel is read from S3; `None`: it is elsewhere.
@@ -103,8 +106,8 @@ pub fn total(items: &[Item]) -> (f64, f64) {
 
 fn metrics(usage: &Usage, prices: &Prices) -> Vec<Item> {
     let price = usd(prices.metric_micro_usd);
-    let series = series_of(ALL, usage.tiers);
-    let more = series_of(ALL, usage.tiers + 1) - series;
+    let series = series_of(ALL, usage.tiers, usage.backups);
+    let more = series_of(ALL, usage.tiers + 1, usage.backups) - series;
     let tiers = if usage.tiers == 1 { "tier" } else { "tiers" };
     let mut items = vec![Item {
         what: "metrics",
@@ -157,9 +160,10 @@ fn logs(usage: LogUsage, prices: &Prices) -> Option<Item> {
 
 /// Series of a list of metrics, without the instance, at the most.
 #[must_use]
-pub fn series_of(list: &[&Metric], tiers: u64) -> u64 {
+pub fn series_of(list: &[&Metric], tiers: u64, backups: u64) -> u64 {
     let values = |label: &Label| match label {
         Label::Tier => tiers,
+        Label::Backup => backups,
         other => VALUES.iter().find(|(known, _)| known == other).map_or(1, |(_, count)| *count),
     };
     let sets = list.iter().flat_map(|metric| metric.cloudwatch);
@@ -196,6 +200,7 @@ mod tests {
         per_instance: false,
         series_max: 0,
         tiers: 2,
+        backups: 0,
         logs: LogUsage::Nothing,
         poll_interval: Some(Duration::from_secs(10)),
     };
@@ -211,7 +216,7 @@ mod tests {
         let (each, shared) = total(&items);
         // 43,800 calls to put metrics, 262,800 to read the channel.
         near(each, 0.438 + 0.105);
-        near(shared, series_of(ALL, 2) as f64 * 0.30);
+        near(shared, series_of(ALL, 2, 0) as f64 * 0.30);
         let nothing = Usage { sends_metrics: false, poll_interval: None, ..USUAL };
         assert_eq!(estimate(&nothing, &prices), []);
         let all = Usage { per_instance: true, series_max: 100, ..USUAL };
@@ -235,11 +240,15 @@ mod tests {
 
     #[test]
     fn series_are_the_products_of_their_dimensions() {
-        use groundcrew_core::metrics::catalog::{DISK_USAGE, READY, REQUEST_DURATION, REQUESTS};
-        assert_eq!(series_of(&[&READY], 3), 1);
-        assert_eq!(series_of(&[&DISK_USAGE], 3), 2);
-        assert_eq!(series_of(&[&REQUESTS], 3), 12);
-        assert_eq!(series_of(&[&REQUEST_DURATION], 3), 6);
+        use groundcrew_core::metrics::catalog::{
+            BACKUP_AGE, BACKUP_RUNS, BACKUP_VERIFIED_AGE, DISK_USAGE, READY, REQUEST_DURATION,
+            REQUESTS,
+        };
+        assert_eq!(series_of(&[&READY], 3, 0), 1);
+        assert_eq!(series_of(&[&DISK_USAGE], 3, 0), 2);
+        assert_eq!(series_of(&[&REQUESTS], 3, 0), 12);
+        assert_eq!(series_of(&[&REQUEST_DURATION], 3, 0), 6);
+        assert_eq!(series_of(&[&BACKUP_AGE, &BACKUP_VERIFIED_AGE, &BACKUP_RUNS], 3, 2), 12);
     }
 
     #[test]

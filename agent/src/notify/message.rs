@@ -97,6 +97,7 @@ fn words(place: &Place, instance: Option<String>, pending: &Pending<Note>) -> Wo
         process: shown(subject.process.as_ref().map(ToString::to_string)),
         release: shown(subject.release.as_ref().map(ToString::to_string)),
         pipeline: shown(subject.pipeline.clone()),
+        backup: shown(subject.backup.clone()),
         at: at.map(|at| at.to_string()).unwrap_or_default(),
         suppressed: pending.suppressed,
         more: pending.more,

@@ -10,19 +10,17 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use camino::Utf8PathBuf;
 use groundcrew_core::notify::errors::ErrorReport;
 use groundcrew_core::notify::settings::{ErrorSettings, Kind, Secret, TargetSettings};
 use groundcrew_core::notify::{Answer, Note, Pending};
 use tokio::sync::OnceCell;
 
 use crate::aws::sns::{Sns, SnsError};
+use crate::credential::{self, CredentialError};
 use crate::errors::chain;
 use crate::https::{self, Address, Https, HttpsError};
 pub use message::{Message, Place};
 
-/// Bytes of a secret's file.
-const SECRET_BYTES_MAX: usize = 4096;
 /// Characters of an answer that a person is shown.
 const SHOWN_CHARS_MAX: usize = 200;
 
@@ -36,20 +34,8 @@ pub enum DeliveryError {
     #[error(transparent)]
     Sns(#[from] SnsError),
     /// A secret is not there.
-    #[error("the secret in {path} cannot be read")]
-    Secret {
-        /// The file.
-        path: Utf8PathBuf,
-        /// What the system answered.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A credential without the directory that systemd makes for them.
-    #[error("the credential {name} is not there: CREDENTIALS_DIRECTORY is not set")]
-    Credential {
-        /// Its name.
-        name: String,
-    },
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// A template.
     #[error(transparent)]
     Wording(#[from] crate::wording::WordingError),
@@ -91,11 +77,9 @@ impl DeliveryError {
             | Self::Unknown { .. }
             | Self::Sns(SnsError::Refused { .. })
             | Self::Https(HttpsError::Header { .. }) => Answer::Refused(reason),
-            Self::Https(_)
-            | Self::Sns(_)
-            | Self::Secret { .. }
-            | Self::Credential { .. }
-            | Self::Dsn => Answer::Failed { reason, retry_after: None },
+            Self::Https(_) | Self::Sns(_) | Self::Credential(_) | Self::Dsn => {
+                Answer::Failed { reason, retry_after: None }
+            }
         }
     }
 }
@@ -195,26 +179,10 @@ fn said(body: &str, key: Option<&str>) -> String {
     if said.is_empty() { said } else { format!(": {said}") }
 }
 
-/// The secret, read anew each time: whoever changes the file need not restart anything.
+/// The secret, read anew each time.
 fn read(secret: &Secret) -> Result<String, DeliveryError> {
-    let name = match secret {
-        Secret::Inline(text) => return Ok(text.clone()),
-        Secret::File(name) => name,
-    };
-    let path = if name.starts_with('/') {
-        Utf8PathBuf::from(name)
-    } else {
-        let directory = std::env::var("CREDENTIALS_DIRECTORY")
-            .map_err(|_| DeliveryError::Credential { name: name.clone() })?;
-        Utf8PathBuf::from(directory).join(name)
-    };
-    let failed = |source| DeliveryError::Secret { path: path.clone(), source };
-    let text = std::fs::read_to_string(&path).map_err(failed)?;
-    match text.trim() {
-        "" => Err(failed(std::io::Error::other("it is empty"))),
-        text if text.len() > SECRET_BYTES_MAX => {
-            Err(failed(std::io::Error::other("it is too long")))
-        }
-        text => Ok(text.to_owned()),
+    match secret {
+        Secret::Inline(text) => Ok(text.clone()),
+        Secret::File(name) => Ok(credential::read(name)?),
     }
 }

@@ -230,6 +230,10 @@ impl Agent {
                 self.test_notifications(name, answer);
                 None
             }
+            Request::RunBackup { name, answer } => {
+                self.run_backup(name, answer);
+                None
+            }
             Request::Restart { tier, answer } => {
                 let known: Vec<_> = self.controller.ledger().tiers.keys().cloned().collect();
                 if !known.contains(&tier) {

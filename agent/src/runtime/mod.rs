@@ -3,6 +3,7 @@
 //! One task owns the controller and everything that is not thread-safe by nature; whatever takes
 //! time runs beside it and comes back as an event. Nothing is decided here.
 
+mod backups;
 mod crashes;
 mod effects;
 mod fleet;
@@ -55,6 +56,7 @@ use crate::supervisor::{Supervisor, SupervisorEvent};
 use crate::traces::Traces;
 use crate::{clock, handoff, random, supervisor, systemd};
 
+use backups::Backups;
 use ledger_file::{LedgerFile, LedgerFileError};
 use measured::Measured;
 use notify::Telling;
@@ -155,6 +157,8 @@ struct Agent {
     /// `None`: applications send nothing.
     statsd: Option<Statsd>,
     rollouts: Rollouts,
+    /// `None`: the host's file has none.
+    backups: Option<Backups>,
     telling: Telling,
     balancer: Balancer,
     known: BTreeMap<ProcessId, Known>,
@@ -210,16 +214,16 @@ impl Agent {
         let statsd = pipelines::open_statsd(&config)?;
         let (ready, is_ready) = watch::channel(false);
         let (control, requests) = open_control(&config, is_ready, &logs)?;
-        let source = Arc::new(Source::open(&config.source).await);
         let settings = core_settings(&config, &lifecycle);
         Ok(Self {
             telling: Telling::open(&config, &ledger, ledger_file.same_boot, settings.seed)?,
             controller: Controller::new(settings, ledger),
             preload: handoff::preload::write(&config.run_dir)?,
             measured: Measured::new(&config.state_dir),
+            source: Arc::new(Source::open(&config.source).await),
+            backups: Backups::open(&config, &lifecycle, events.clone(), &cancel),
             config,
             ledger_file,
-            source,
             store,
             etags: watch::Sender::new(None),
             supervisor,
@@ -326,6 +330,9 @@ impl Agent {
             let now_ready = self.controller.is_ready();
             std::mem::replace(ready, now_ready) != now_ready
         });
+        if let Some(backups) = &self.backups {
+            backups.set_leaving(self.controller.is_draining());
+        }
         self.measured.step(began);
     }
 
@@ -350,7 +357,16 @@ impl Agent {
         // What happened since the last sample is in nobody else's memory.
         self.sample();
         let Self {
-            control, channel, supervisor, logs, traces, lifecycle, cloudwatch, statsd, ..
+            control,
+            channel,
+            supervisor,
+            logs,
+            traces,
+            lifecycle,
+            cloudwatch,
+            statsd,
+            backups,
+            ..
         } = self;
         let (mut tasks, cancel) = (self.tasks, self.cancel);
         cancel.cancel();
@@ -362,6 +378,9 @@ impl Agent {
             channel.shutdown().await;
             supervisor.shutdown().await;
             while tasks.join_next().await.is_some() {}
+            if let Some(backups) = backups {
+                backups.shutdown().await;
+            }
             if let Some(traces) = traces {
                 traces.shutdown().await;
             }

@@ -96,13 +96,22 @@ impl Telling {
 
     /// How the next delivery went; for ever when none is under way.
     pub(super) async fn answered(&mut self) -> Delivered {
+        match self.ended().await {
+            Some(delivered) => delivered,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How the next delivery went that was not given up; `None`: none is under way.
+    async fn ended(&mut self) -> Option<Delivered> {
         while let Some(ended) = self.deliveries.join_next().await {
             match ended {
-                Ok(delivered) => return delivered,
+                Ok(delivered) => return Some(delivered),
+                Err(error) if error.is_cancelled() => {}
                 Err(error) => tracing::error!("a delivery failed: {error}"),
             }
         }
-        std::future::pending().await
+        None
     }
 
     fn hide(&self, text: &str) -> String {
@@ -262,12 +271,8 @@ impl Agent {
     /// answered is told by the agent after this one.
     pub(super) async fn end_deliveries(&mut self) {
         self.telling.deliveries.abort_all();
-        while let Some(ended) = self.telling.deliveries.join_next().await {
-            match ended {
-                Ok(delivered) => self.delivered(delivered),
-                Err(error) if error.is_cancelled() => {}
-                Err(error) => tracing::error!("a delivery failed: {error}"),
-            }
+        while let Some(delivered) = self.telling.ended().await {
+            self.delivered(delivered);
         }
     }
 

@@ -48,6 +48,7 @@ impl Agent {
         }
         status.disk.logs_bytes = self.logs.usage().bytes;
         status.pipelines = self.pipelines();
+        status.backups = self.backup_statuses();
         status
     }
 
@@ -62,6 +63,7 @@ impl Agent {
         points.extend(self.statsd.iter().flat_map(Statsd::points));
         points.extend(self.rollouts.points());
         points.extend(self.notifications());
+        points.extend(self.backup_points());
         points
     }
 

@@ -176,19 +176,8 @@ impl Agent {
 
     /// What is received is in the metrics; that nothing can be is said here.
     fn statsd_status(&self) -> Option<PipelineStatus> {
-        let reason = self.statsd.as_ref()?.reason()?;
-        Some(PipelineStatus {
-            name: "statsd".to_owned(),
-            sent_per_second: 0,
-            sent: 0,
-            sent_bytes: 0,
-            backlog_bytes: 0,
-            oldest_ms: None,
-            last_ok: None,
-            dropped: 0,
-            rejected: 0,
-            reason: Some(reason),
-        })
+        let reason = Some(self.statsd.as_ref()?.reason()?);
+        Some(PipelineStatus { name: "statsd".to_owned(), reason, ..PipelineStatus::default() })
     }
 
     fn metrics_status(&self) -> Option<PipelineStatus> {

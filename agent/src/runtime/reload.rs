@@ -113,7 +113,7 @@ pub(super) async fn run(config: HostConfig, image: Image) -> Result<(), RuntimeE
     let mut failed = None;
     loop {
         let reload = Reload::new(image.clone(), failed.take());
-        let mut agent = Agent::open(config.clone(), sockets, reload).await?;
+        let mut agent = Box::pin(Agent::open(config.clone(), sockets, reload)).await?;
         let result = agent.live(&signals).await;
         let is_due = agent.reload.is_due;
         if is_due {

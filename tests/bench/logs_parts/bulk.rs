@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{floor, rig};
 use crate::harness::log_endpoint::LogEndpoint;
 use crate::harness::log_endpoint::lines::Writer;
+use crate::process;
 use crate::report::rounded;
 
 const MB: f64 = 1e6;
@@ -29,7 +30,7 @@ pub fn run(lines: u64) -> Value {
     let agent = rig::agent_of(&world, &[]);
     rig::wait_until_it_ships(&endpoint, &world);
     let first = endpoint.counts();
-    let before = rig::cpu_seconds(agent.pid());
+    let before = process::cpu_seconds(agent.pid());
     let started = Instant::now();
     fs::rename(&prepared, rig::logs_of(&world).join("bulk.log")).unwrap();
     let within = Duration::from_secs_f64(30.0 + bytes / BYTES_PER_SECOND_MIN);
@@ -37,7 +38,7 @@ pub fn run(lines: u64) -> Value {
     let took = endpoint.accepted_between().map_or(within, |(_, last)| last - started);
     // What follows the last answer is part of the price: checkpoints.
     std::thread::sleep(Duration::from_secs(1));
-    let cpu = rig::cpu_seconds(agent.pid()) - before;
+    let cpu = process::cpu_seconds(agent.pid()) - before;
     let (counts, delivery) = (endpoint.counts(), endpoint.delivery(0));
     let puts = counts.puts - first.puts;
     let gzip_cpu = floor["gzip"]["cpu_s_per_gb"].as_f64().unwrap_or(f64::NAN);
@@ -46,7 +47,7 @@ pub fn run(lines: u64) -> Value {
         "mb_per_s": rounded(bytes / MB / took.as_secs_f64()),
         "cpu_s_per_gb": rounded(cpu / (bytes / GB)),
         "ratio_to_floor": rounded(cpu / (bytes / GB) / gzip_cpu),
-        "peak_rss_mib": rounded(rig::peak_mib(agent.pid())),
+        "peak_rss_mib": rounded(process::memory_mib(agent.pid(), "VmHWM")),
         "requests": puts,
         "requests_ideal": ideal,
         "requests_ratio": rounded(puts as f64 / ideal as f64),

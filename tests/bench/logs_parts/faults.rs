@@ -9,6 +9,7 @@ use super::rig;
 use crate::harness::agent::Agent;
 use crate::harness::log_endpoint::lines::{Rotation, Writer};
 use crate::harness::log_endpoint::{Faults, LogEndpoint};
+use crate::process;
 use crate::report::rounded;
 
 const RATE: u64 = 5_000_000;
@@ -110,7 +111,7 @@ fn one(name: &str, plan: &dyn Fn(u64, u64) -> Vec<Act>, end: u64) -> Value {
         "out_of_order": delivery.out_of_order + delivery.back_in_time,
         "altered": delivery.lines == lines && delivery.checksum != writer.lines().checksum(),
         "caught_up_s": rounded(behind.as_secs_f64()),
-        "peak_rss_mib": rounded(rig::peak_mib(agent.pid())),
+        "peak_rss_mib": rounded(process::memory_mib(agent.pid(), "VmHWM")),
         "requests": counts.puts,
         "invalid": counts.invalid,
     })

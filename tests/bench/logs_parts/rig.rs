@@ -5,8 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Pid, SysconfVar, sysconf};
-
 use crate::harness::agent::{Agent, World};
 use crate::harness::log_endpoint::LogEndpoint;
 use crate::harness::log_endpoint::lines::Writer;
@@ -72,23 +70,6 @@ pub fn wait_for_lines(endpoint: &LogEndpoint, count: u64, within: Duration) -> b
         std::thread::sleep(EVERY);
     }
     true
-}
-
-/// Seconds in user and kernel mode, all threads.
-pub fn cpu_seconds(pid: Pid) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent has ended");
-    // The name in parentheses may hold anything; utime and stime are fields 14 and 15.
-    let (_, rest) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let ticks: u64 = rest.split(' ').skip(11).take(2).map(|f| f.parse::<u64>().unwrap()).sum();
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).unwrap().expect("a clock has ticks");
-    ticks as f64 / ticks_per_second as f64
-}
-
-/// The most memory that a process ever had, in MiB.
-pub fn peak_mib(pid: Pid) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the agent has ended");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a VmHWM line");
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 /// How many requests the lines of a file need at least.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::rig;
 use crate::harness::log_endpoint::LogEndpoint;
 use crate::harness::log_endpoint::lines::Writer;
+use crate::process;
 use crate::report::rounded;
 
 const RATES: [u64; 2] = [1_000_000, 5_000_000];
@@ -26,9 +27,9 @@ fn one(rate: u64, seconds: Duration) -> Value {
     writer.write_at(rate, Duration::from_secs(2)).unwrap();
     rig::wait_for_lines(&endpoint, writer.lines().count(), CAUGHT_UP_WITHIN);
     endpoint.reset_lag();
-    let (cpu, puts) = (rig::cpu_seconds(agent.pid()), endpoint.counts().puts);
+    let (cpu, puts) = (process::cpu_seconds(agent.pid()), endpoint.counts().puts);
     writer.write_at(rate, seconds).unwrap();
-    let used = rig::cpu_seconds(agent.pid()) - cpu;
+    let used = process::cpu_seconds(agent.pid()) - cpu;
     let lines = writer.lines().count();
     rig::wait_for_lines(&endpoint, lines, CAUGHT_UP_WITHIN);
     let delivery = endpoint.delivery(0);
@@ -37,7 +38,7 @@ fn one(rate: u64, seconds: Duration) -> Value {
         "mb_per_s": rate / 1_000_000,
         "cpu_percent": rounded(used / seconds.as_secs_f64() * 100.0),
         "cpu_s_per_gb": rounded(used / (measured / 1e9)),
-        "peak_rss_mib": rounded(rig::peak_mib(agent.pid())),
+        "peak_rss_mib": rounded(process::memory_mib(agent.pid(), "VmHWM")),
         "lag_ms_mean": delivery.lag_ms_mean(),
         "lag_ms_max": delivery.lag_ms_max,
         "requests": endpoint.counts().puts - puts,

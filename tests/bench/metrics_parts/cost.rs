@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::report::rounded;
 
-/// Two tiers, two CPUs, one disk, one network device.
+/// Two tiers, one backup, two CPUs, one disk, one network device.
 pub fn run(_: Duration) -> Value {
     let prices = Prices::default();
     let usage = Usage {
@@ -17,6 +17,7 @@ pub fn run(_: Duration) -> Value {
         per_instance: false,
         series_max: 0,
         tiers: 2,
+        backups: 1,
         logs: LogUsage::Nothing,
         poll_interval: Some(Duration::from_secs(10)),
     };

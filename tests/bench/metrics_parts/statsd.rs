@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::receivers::{Ours, Receiver, Reference};
-use super::rig::cpu_seconds;
 use super::sender::send;
 use crate::harness::agent::World;
+use crate::process::cpu_seconds;
 use crate::report::rounded;
 
 /// The rate at which both are compared.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::rig::{cpu_seconds, rss_mib};
 use crate::harness::agent::{Agent, World};
 use crate::harness::app::Release;
 use crate::harness::emulator::{Emulator, Services, sdk_environment};
 use crate::harness::fault_proxy::FaultProxy;
 use crate::harness::load::{Kind, Load};
+use crate::process::{cpu_seconds, memory_mib};
 use crate::report::rounded;
 
 const PROCESSES: i64 = 20;
@@ -48,7 +48,7 @@ pub fn run(seconds: Duration) -> Value {
         "failed": report.failed(),
         "cpu_percent": busy,
         "cpu_percent_without_load": idle,
-        "rss_mib": rounded(rss_mib(agent.pid())),
+        "rss_mib": rounded(memory_mib(agent.pid(), "VmRSS")),
         "put_metric_data_per_minute": rounded(made as f64 / within.as_secs_f64() * 60.0),
         "seconds": within.as_secs(),
     })

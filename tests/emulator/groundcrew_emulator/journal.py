@@ -2,7 +2,7 @@
 
 Each entry has "at" (seconds since the emulator's start) and "what":
 
-    call    service, action, parameters, status, error (its code), fault (what was injected)
+    call    service, region, action, parameters, status, error (its code), fault (what was injected)
     target  instance, state: where IMDS says that the group takes the instance
     state   instance, state
     health  instance, state (registered or draining), target_group

@@ -14,8 +14,11 @@
     POST   imds/fault   {"kind": 401, 403, 404, 500, 503, "hang" or "garbage", "times": null,
                         "path": part of the paths}; DELETE takes all back
     POST   imds/expire  makes every token invalid
-    POST   fault        {"action": an Auto Scaling or ELBv2 action, null: any, "times": null,
-                        "kind": "error" ("code", "status"), "lost" or "hang"}; DELETE takes all back
+    POST   rds          {"seconds": {"snapshot", "copy", "restore"}, "status": {identifier: status
+                        or null}, "quota": snapshots of a region, or null}
+    POST   fault        {"action": an action of Auto Scaling, ELBv2, RDS or KMS, null: any, "times":
+                        null, "kind": "error" ("code", "status"), "lost" or "hang"}; DELETE takes
+                        all back
     GET    journal      what happened, see `journal`; DELETE clears it
     POST   health       {"arn", "id", "state"}: the health of a registered target; null: healthy
 """
@@ -23,7 +26,7 @@
 import json
 import urllib.parse
 
-from . import faults, fleet, imds, journal, lifecycle, load_balancing, notices
+from . import faults, fleet, imds, journal, lifecycle, load_balancing, notices, rds
 from .world import LOCK
 
 
@@ -60,6 +63,7 @@ LEVERS = {
     ("GET", "journal"): lambda _: journal.read(),
     ("DELETE", "journal"): lambda _: journal.clear(),
     ("POST", "health"): force_health,
+    ("POST", "rds"): rds.set_world,
 }
 
 
@@ -82,3 +86,4 @@ def reset():
         faults.IMDS.clear()
         faults.CALLS.clear()
         journal.clear()
+        rds.reset()

@@ -76,6 +76,7 @@ impl Controller {
                 error: self.poll.error.clone(),
             },
             pipelines: Vec::new(),
+            backups: Vec::new(),
             events: ledger.events.iter().rev().cloned().collect(),
         }
     }

@@ -85,7 +85,9 @@ impl Controller {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    /// Whether the host leaves, or has left.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
         self.ledger.lifecycle.drain.is_some()
     }
 

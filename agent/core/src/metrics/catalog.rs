@@ -209,6 +209,31 @@ metrics! {
         cloudwatch []
         "Messages by target, and what became of them: sent, failed, suppressed, dropped.";
 
+    // Backups, as this host knows them.
+    BACKUP_AGE = Gauge "groundcrew.backup.last_good.age" Seconds [Backup] cloudwatch [[Backup]]
+        "Age of the newest backup that is there, by its slot.";
+    BACKUP_STALENESS = Gauge "groundcrew.backup.staleness" Ratio [Backup] cloudwatch [[Backup]]
+        "The same as a share of stale_after: above 1 it is too old.";
+    BACKUP_VERIFIED_AGE = Gauge "groundcrew.backup.last_verified.age" Seconds [Backup, Level]
+        cloudwatch [[Backup, Level]]
+        "Time since a backup was last proved at a level.";
+    BACKUP_STATE = Gauge "groundcrew.backup.state" Count [Backup, State] cloudwatch []
+        "1 for the state that the job is in: ok, running, failing, unknown.";
+    BACKUP_FAILING = Gauge "groundcrew.backup.failing" Count [Backup] cloudwatch [[Backup]]
+        "Whether there is no good backup, or a bad one.";
+    BACKUP_LATE = Gauge "groundcrew.backup.late" Seconds [Backup] cloudwatch [[Backup]]
+        "How long the newest slot that is due waits for its backup.";
+    BACKUP_SIZE = Gauge "groundcrew.backup.last_good.size" Bytes [Backup] cloudwatch [[Backup]]
+        "What the newest dump holds; of snapshots RDS does not tell.";
+    BACKUP_COPY_LAG = Gauge "groundcrew.backup.copy.lag" Seconds [Backup, Region]
+        cloudwatch [[Backup, Region]]
+        "How long the copy of the newest backup took, or takes until now.";
+    BACKUP_RUNS = Counter "groundcrew.backup.runs" Count [Backup, Reason]
+        cloudwatch [[Backup, Reason]]
+        "Slots whose end this host wrote down: done, skipped, failed, abandoned.";
+    BACKUP_CALLS = Gauge "groundcrew.backup.calls.open" Count [Backup] cloudwatch []
+        "Calls for a job that are not answered yet.";
+
     // Ways out of the host.
     PIPELINE_SENT = Counter "groundcrew.pipeline.sent" Count [Pipeline] cloudwatch [[Pipeline]]
         "Events that were accepted.";

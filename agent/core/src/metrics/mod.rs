@@ -73,8 +73,12 @@ pub enum Label {
     Reason,
     /// A part of a rollout or of a drain.
     Stage,
-    /// A backup's name.
+    /// A job of backups.
     Backup,
+    /// How well a backup is proved, such as `L1`.
+    Level,
+    /// A region of AWS.
+    Region,
     /// Which kind of garbage collection.
     GcType,
     /// Of the agent.
@@ -100,6 +104,8 @@ impl Label {
             Self::Reason => "reason",
             Self::Stage => "stage",
             Self::Backup => "backup",
+            Self::Level => "level",
+            Self::Region => "region",
             Self::GcType => "v8js_gc_type",
             Self::Version => "version",
         }

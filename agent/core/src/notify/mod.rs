@@ -305,12 +305,13 @@ impl Target {
     }
 }
 
-/// What tells alarms apart: for deployments the environment, for everything else the host as well.
+/// What tells alarms apart: for deployments and backups, which are the fleet's, the environment;
+/// for everything else the host as well.
 fn key_of(place: &Place, told: &Told) -> String {
     let Place { environment, host } = place;
     let (topic, about) = (told.topic.word(), about(told));
     match told.topic.group() {
-        "deployment" => format!("groundcrew/{environment}/{topic}/{about}"),
+        "deployment" | "backup" => format!("groundcrew/{environment}/{topic}/{about}"),
         _ => format!("groundcrew/{environment}/{host}/{topic}/{about}"),
     }
 }
@@ -321,7 +322,8 @@ fn about(told: &Told) -> String {
     let process = subject.process.as_ref().map(ToString::to_string);
     let tier = || subject.tier.as_ref().map(ToString::to_string);
     let release = || subject.release.as_ref().map(ToString::to_string);
-    let about = process.or_else(tier).or_else(release).or_else(|| subject.pipeline.clone());
+    let about = process.or_else(tier).or_else(release);
+    let about = about.or_else(|| subject.pipeline.clone()).or_else(|| subject.backup.clone());
     about.unwrap_or_else(|| "host".to_owned())
 }
 

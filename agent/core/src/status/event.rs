@@ -84,6 +84,11 @@ topics! {
     PipelineMoving = "pipeline-moving" "It does again.";
     LinesDropped = "lines-dropped" "Log lines were lost.";
     HookProblem = "hook-problem" "Auto Scaling or a load balancer does not do as told.";
+    BackupDone = "backup-done" "A backup was made, or was not needed.";
+    BackupProved = "backup-proved" "A backup was proved.";
+    BackupFailed = "backup-failed" "A backup was not made, or backups have stopped coming.";
+    BackupProblem = "backup-problem" "A copy, the proof or the retention needs a person.";
+    BackupRecovered = "backup-recovered" "There is a good backup again.";
     AgentStarted = "agent-started" "The agent began.";
     Test = "test" "A person tries out whether this arrives.";
 }
@@ -109,6 +114,11 @@ impl Topic {
             Self::SourceUnreachable | Self::SourceBack => "source",
             Self::PipelineStuck | Self::PipelineMoving | Self::LinesDropped => "pipeline",
             Self::HookProblem => "hook",
+            Self::BackupDone
+            | Self::BackupProved
+            | Self::BackupFailed
+            | Self::BackupProblem
+            | Self::BackupRecovered => "backup",
             Self::AgentStarted => "agent",
             Self::Test => "test",
             Self::Other => "other",
@@ -123,6 +133,7 @@ impl Topic {
             Self::CrashLoopOver => &[Self::CrashLoop],
             Self::SourceBack => &[Self::SourceUnreachable],
             Self::PipelineMoving => &[Self::PipelineStuck],
+            Self::BackupRecovered => &[Self::BackupFailed],
             _ => &[],
         }
     }
@@ -131,7 +142,10 @@ impl Topic {
     /// alone who heard of that one.
     #[must_use]
     pub fn is_only_end(self) -> bool {
-        matches!(self, Self::CrashLoopOver | Self::SourceBack | Self::PipelineMoving)
+        matches!(
+            self,
+            Self::CrashLoopOver | Self::SourceBack | Self::PipelineMoving | Self::BackupRecovered
+        )
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -156,6 +170,9 @@ pub struct Subject {
     /// A way out of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,
+    /// A job of backups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
 }
 
 impl Subject {
@@ -182,6 +199,12 @@ impl Subject {
     #[must_use]
     pub fn pipeline(name: &str) -> Self {
         Self { pipeline: Some(name.to_owned()), ..Self::default() }
+    }
+
+    /// A job of backups.
+    #[must_use]
+    pub fn backup(name: &str) -> Self {
+        Self { backup: Some(name.to_owned()), ..Self::default() }
     }
 
     /// Tells people about it.

@@ -160,7 +160,6 @@ impl Queue {
         self.reason = None;
         let mut again = Vec::new();
         let mut sent = 0;
-        let nameless = unprocessed.iter().filter(|refused| refused.id.is_none()).count() as u64;
         for mut one in std::mem::take(&mut self.flight) {
             let id = Some(&one.document.id);
             match unprocessed.iter().find(|refused| refused.id.as_ref() == id) {
@@ -176,6 +175,7 @@ impl Queue {
             }
         }
         // Which they were is not known: they look like those that were taken.
+        let nameless = unprocessed.iter().filter(|refused| refused.id.is_none()).count() as u64;
         let nameless = nameless.min(sent);
         sent -= nameless;
         self.rejected += nameless;

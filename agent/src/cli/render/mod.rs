@@ -2,6 +2,7 @@
 //! counted from the document's own `now`.
 
 pub mod audit;
+pub mod backups;
 pub mod cost;
 pub mod doctor;
 pub(super) mod human;

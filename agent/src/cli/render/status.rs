@@ -13,7 +13,7 @@ use groundcrew_core::time::Wall;
 
 use super::human::{age, ago, clean, date, micros, size};
 use super::table::{Align::*, Cell, table};
-use super::{Style, Tone, pipelines};
+use super::{Style, Tone, backups, pipelines};
 
 /// Events shown; `--json` has them all.
 const EVENTS_SHOWN: usize = 10;
@@ -51,13 +51,18 @@ pub fn render(document: &StatusDocument, style: Style) -> String {
         text.push('\n');
         text.push_str(&pipelines::render(&document.pipelines, now, style));
     }
+    if !document.backups.is_empty() {
+        text.push('\n');
+        text.push_str(&backups::jobs(&document.backups, now, style));
+    }
     if !document.events.is_empty() {
         text.push('\n');
         text.push_str(&events(&document.events, now, style));
     }
     let warnings = pipelines::warnings(&document.pipelines, style);
     if document.is_failing() {
-        let next = clean(document.next.as_deref().unwrap_or(NEXT));
+        let usual = if document.is_degraded() { NEXT } else { backups::NEXT };
+        let next = clean(document.next.as_deref().unwrap_or(usual));
         return format!("{text}{warnings}\nNext: {next}\n");
     }
     if !warnings.is_empty() {

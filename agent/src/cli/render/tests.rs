@@ -6,6 +6,7 @@ use groundcrew_core::types::Digest;
 
 use super::{Style, status};
 
+mod backing_up;
 mod examined;
 mod kept;
 mod leaving;
@@ -114,6 +115,7 @@ fn serving() -> StatusDocument {
         disk: DiskStatus { releases_bytes: 564 << 20, logs_bytes: 12 << 20 },
         source_status: SourceStatus { last_ok: Some(before(4)), error: None },
         pipelines: Vec::new(),
+        backups: Vec::new(),
         events: vec![
             event(
                 10_800,

@@ -12,9 +12,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::view::{Column, Shown, View};
-use crate::cli::render::Tone;
 use crate::cli::render::human::{age, ago, clean, micros, size};
 use crate::cli::render::status::{process_tone, state_tone};
+use crate::cli::render::{Tone, backups};
 
 /// Lines of a sparkline and of what is above and below it.
 const PANEL_LINES: u16 = 4;
@@ -37,11 +37,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, colour: bool) {
     let processes = process_table(view, shown.now, paint);
     let tier_lines = u16::try_from(tiers.len() + 1).unwrap_or(u16::MAX);
     let process_lines = u16::try_from(processes.len() + 1).unwrap_or(u16::MAX);
-    let [head, plots, tier_area, process_area, event_area, foot] = Layout::vertical([
+    let jobs = job_table(&shown.status, shown.now, paint);
+    let job_lines = if jobs.is_empty() { 0 } else { u16::try_from(jobs.len() + 1).unwrap_or(0) };
+    let [head, plots, tier_area, process_area, job_area, event_area, foot] = Layout::vertical([
         Constraint::Length(4),
         Constraint::Length(panel_lines),
         Constraint::Length(tier_lines),
         Constraint::Max(process_lines),
+        Constraint::Max(job_lines),
         Constraint::Min(4),
         Constraint::Length(1),
     ])
@@ -51,6 +54,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, colour: bool) {
     frame.render_widget(Paragraph::new(tiers), tier_area);
     let visible = scrolled(processes, view.scrolled);
     frame.render_widget(Paragraph::new(visible), process_area);
+    frame.render_widget(Paragraph::new(jobs), job_area);
     frame.render_widget(Paragraph::new(events(&shown.status, shown.now, paint)), event_area);
     frame.render_widget(Paragraph::new(Line::styled(KEYS, paint.style(Some(Tone::Faint)))), foot);
 }
@@ -342,6 +346,37 @@ fn process_table(view: &View, now: Wall, paint: Paint) -> Vec<Line<'static>> {
                 (process.connections.to_string(), None),
                 (age(process.since, now), None),
                 (clean(process.reason.as_deref().unwrap_or_default()), None),
+            ]
+        })
+        .collect();
+    table(&headers, &rows, paint)
+}
+
+/// The jobs of backups, those that fail first; empty: there are none.
+fn job_table(status: &StatusDocument, now: Wall, paint: Paint) -> Vec<Line<'static>> {
+    if status.backups.is_empty() {
+        return Vec::new();
+    }
+    let headers = [
+        ("JOB", false),
+        ("STATE", false),
+        ("LAST GOOD", false),
+        ("PROVED", false),
+        ("REASON", false),
+    ];
+    let mut jobs: Vec<_> = status.backups.iter().collect();
+    jobs.sort_by_key(|job| !job.is_failing());
+    let dash = || "-".to_owned();
+    let rows: Vec<Cells> = (jobs.into_iter())
+        .map(|job| {
+            let good = job.last_good.as_ref();
+            let level = good.and_then(|good| good.level);
+            vec![
+                (clean(&job.name), None),
+                (job.state.word().to_owned(), backups::state_tone(job.state)),
+                (good.map_or_else(dash, |good| ago(good.slot, now)), None),
+                (level.map_or_else(dash, |level| level.to_string()), None),
+                (clean(job.reason.as_deref().unwrap_or_default()), None),
             ]
         })
         .collect();

@@ -115,7 +115,7 @@ topic_arn = "arn:aws:sns::123456789012:ops"
     for expected in [
         "4: notify[0].name: \"Ops\" is not a name; use 1 to 32 lower-case letters",
         "6: notify[0].url: does not belong to this kind; it has url_file",
-        "7: notify[0].topics[0]: \"deploymnt\" is no topic; the groups are agent, crash,",
+        "7: notify[0].topics[0]: \"deploymnt\" is no topic; the groups are agent, backup,",
         "7: notify[0].topics[1]: found the number 7, wanted a topic, such as \"deployment\"",
         "10: notify[1].kind: \"teams\" is not \"sns\" or \"slack\"",
         "11: notify[2].name: is missing; name it, such as name = \"ops\"",

@@ -7,6 +7,7 @@ use super::{Place, Series, Stat};
 
 const TIER: &[Label] = &[Label::Tier];
 const PIPELINE: &[Label] = &[Label::Pipeline];
+const BACKUP: &[Label] = &[Label::Backup];
 const PERIOD_S: u32 = 60;
 
 /// How soon somebody has to look.
@@ -72,6 +73,10 @@ const fn tier(metric: &'static Metric, stat: Stat) -> Series {
 
 const fn pipeline(metric: &'static Metric, stat: Stat) -> Series {
     Series { metric, by: PIPELINE, only: None, stat }
+}
+
+const fn backup(metric: &'static Metric, stat: Stat) -> Series {
+    Series { metric, by: BACKUP, only: None, stat }
 }
 
 const fn whole(metric: &'static Metric, stat: Stat) -> Series {
@@ -244,6 +249,46 @@ pub static ALARMS: &[Alarm] = &[
         threshold: 0.0,
         below: false,
         minutes: (1, 1),
+        silence: Silence::Fine,
+    },
+    Alarm {
+        id: "backup-stale",
+        summary: "The newest backup of a job is too old, or no host says anything about it.",
+        action: "`groundcrew status` says why; `groundcrew backups run JOB` makes one now.",
+        severity: Severity::Page,
+        // A host that has just come may not know the newest one yet.
+        measure: Measure::One(backup(&catalog::BACKUP_STALENESS, Stat::Minimum)),
+        threshold: 1.0,
+        below: false,
+        minutes: (15, 15),
+        silence: Silence::Bad,
+    },
+    Alarm {
+        id: "backup-failing",
+        summary: "A backup was not made, or is bad, as all hosts see it.",
+        action: "`groundcrew backups list` shows what there is, `groundcrew status` why.",
+        severity: Severity::Page,
+        measure: Measure::One(backup(&catalog::BACKUP_FAILING, Stat::Minimum)),
+        threshold: 0.0,
+        below: false,
+        minutes: (5, 5),
+        silence: Silence::Fine,
+    },
+    Alarm {
+        id: "backup-unverified",
+        summary: "No backup of a job was proved at a level for over 40 days.",
+        action: "`groundcrew backups verify ID --level LEVEL` says why not.",
+        severity: Severity::Ticket,
+        measure: Measure::One(Series {
+            metric: &catalog::BACKUP_VERIFIED_AGE,
+            by: &[Label::Backup, Label::Level],
+            only: None,
+            stat: Stat::Minimum,
+        }),
+        // A level that is proved once a month is not late before that.
+        threshold: 40.0 * 86_400.0,
+        below: false,
+        minutes: (15, 15),
         silence: Silence::Fine,
     },
 ];

@@ -28,6 +28,7 @@ pub(super) static ROWS: &[Row] = &[
     Row { title: "Hosts", panels: HOSTS },
     Row { title: "Deployments", panels: DEPLOYMENTS },
     Row { title: "Ways out of the hosts", panels: PIPELINES },
+    Row { title: "Backups", panels: BACKUPS },
     Row { title: "The agent", panels: AGENT },
 ];
 
@@ -217,6 +218,33 @@ static PIPELINES: &[Panel] = &[
     Panel {
         title: "Messages to people",
         series: &[of(&catalog::NOTIFICATIONS, &[Label::Pipeline, Label::Reason], Stat::Sum)],
+    },
+];
+
+static BACKUPS: &[Panel] = &[
+    Panel {
+        title: "Age of the newest, as a share of what is allowed",
+        series: &[of(&catalog::BACKUP_STALENESS, &[Label::Backup], Stat::Minimum)],
+    },
+    Panel {
+        title: "Failing",
+        series: &[of(&catalog::BACKUP_FAILING, &[Label::Backup], Stat::Minimum)],
+    },
+    Panel {
+        title: "Since the last proof",
+        series: &[of(&catalog::BACKUP_VERIFIED_AGE, &[Label::Backup, Label::Level], Stat::Minimum)],
+    },
+    Panel {
+        title: "Slots that ended",
+        series: &[of(&catalog::BACKUP_RUNS, &[Label::Backup, Label::Reason], Stat::Sum)],
+    },
+    Panel {
+        title: "How long copies take",
+        series: &[of(&catalog::BACKUP_COPY_LAG, &[Label::Backup, Label::Region], Stat::Maximum)],
+    },
+    Panel {
+        title: "Size of the newest dump",
+        series: &[of(&catalog::BACKUP_SIZE, &[Label::Backup], Stat::Maximum)],
     },
 ];
 

@@ -95,14 +95,15 @@ impl Shared {
             }
             Err(error) => Opened { reason: Some(chain(error)), ..Opened::default() },
         };
-        let before = std::mem::replace(&mut *lock(&self.opened), opened).reason;
-        match (before, &lock(&self.opened).reason) {
-            (Some(_), None) => tracing::info!("StatsD is received now"),
-            (before, Some(reason)) if before.as_ref() != Some(reason) => {
+        let mut known = lock(&self.opened);
+        match &opened.reason {
+            None if known.reason.is_some() => tracing::info!("StatsD is received now"),
+            Some(reason) if known.reason.as_ref() != Some(reason) => {
                 tracing::error!("StatsD is not received: {reason}; tried again");
             }
             _ => {}
         }
+        *known = opened;
     }
 }
 
@@ -118,6 +119,10 @@ pub struct Statsd {
 impl Statsd {
     /// Opens the sockets and begins to receive; sockets that cannot be had are tried again.
     pub fn start(settings: Settings) -> Result<Self, StatsdError> {
+        Self::start_trying(settings, AGAIN_AFTER)
+    }
+
+    fn start_trying(settings: Settings, again_after: Duration) -> Result<Self, StatsdError> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = Arc::new(wake.map_err(|error| StatsdError::Thread(error.into()))?);
         let shared = Arc::new(Shared {
@@ -130,7 +135,7 @@ impl Statsd {
         let (with, woken) = (Arc::clone(&shared), Arc::clone(&wake));
         let thread = thread::Builder::new()
             .name("statsd".to_owned())
-            .spawn(move || run(&settings, sockets, &with, &woken))
+            .spawn(move || run(&settings, again_after, sockets, &with, &woken))
             .map_err(StatsdError::Thread)?;
         Ok(Self { shared, wake, thread: Some(thread) })
     }
@@ -184,13 +189,19 @@ impl Drop for Statsd {
 }
 
 /// The thread: receives as soon as it can, until it is woken.
-fn run(settings: &Settings, first: Result<Sockets, StatsdError>, shared: &Shared, woken: &OwnedFd) {
+fn run(
+    settings: &Settings,
+    again_after: Duration,
+    first: Result<Sockets, StatsdError>,
+    shared: &Shared,
+    woken: &OwnedFd,
+) {
     let mut sockets = first;
     loop {
         if let Ok(sockets) = &sockets {
             return receive(sockets, woken, &shared.registry);
         }
-        if wait([None, None], woken, Some(AGAIN_AFTER)) {
+        if wait([None, None], woken, Some(again_after)) {
             return;
         }
         sockets = Sockets::open(settings.listen, settings.socket.as_deref());

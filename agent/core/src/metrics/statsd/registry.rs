@@ -159,7 +159,7 @@ impl Registry {
         self.counts.packets += 1;
         let mut packet = packet;
         if truncated {
-            self.dropped(Dropped::Truncated);
+            self.dropped(Dropped::Truncated, 1);
             let end = packet.iter().rposition(|byte| *byte == b'\n');
             packet = &packet[..end.unwrap_or(0)];
         }
@@ -279,7 +279,7 @@ impl Registry {
         let key = self.keys.of(line)?;
         if let Some(series) = self.series.get_mut(key) {
             let lost = series.add(line, now, &mut self.buckets_left);
-            self.without_bucket(lost);
+            self.dropped(Dropped::BucketsMax, lost);
             return Ok(true);
         }
         let (name, labels) = key::parts(key);
@@ -316,25 +316,21 @@ impl Registry {
         let mut series = Series { about, labels, state: State::new(line.kind), seen: now };
         let lost = series.add(line, now, &mut self.buckets_left);
         self.series.insert(key.into(), series);
-        self.without_bucket(lost);
+        self.dropped(Dropped::BucketsMax, lost);
         Ok(true)
     }
 
-    fn without_bucket(&mut self, values: u64) {
-        if values > 0 {
-            *self.counts.dropped.entry(Dropped::BucketsMax).or_default() += values;
-        }
-    }
-
     fn full(&mut self) {
-        self.dropped(Dropped::SeriesMax);
+        self.dropped(Dropped::SeriesMax, 1);
         if !std::mem::replace(&mut self.is_full, true) {
             self.notice = Some(Notice::Full { series_max: self.series_max });
         }
     }
 
-    fn dropped(&mut self, dropped: Dropped) {
-        *self.counts.dropped.entry(dropped).or_default() += 1;
+    fn dropped(&mut self, dropped: Dropped, times: u64) {
+        if times > 0 {
+            *self.counts.dropped.entry(dropped).or_default() += times;
+        }
     }
 
     fn bad(&mut self, bad: Bad, line: &[u8], now: Moment) {
@@ -386,13 +382,13 @@ impl Series {
                 let scale = if line.kind == Type::Timer { 1e-3 } else { 1.0 };
                 let times = times(line.rate);
                 for value in line.numbers().map(|value| value * scale) {
-                    let more = usize::from(histogram.widens(value));
-                    if more > *buckets_left {
+                    if *buckets_left == 0 && histogram.widens(value) {
                         lost += 1;
                         continue;
                     }
-                    *buckets_left -= more;
+                    let before = histogram.width();
                     histogram.record_many(value, times);
+                    *buckets_left -= histogram.width() - before;
                 }
             }
             State::Set(distinct, _) => distinct.insert(line.values),

@@ -14,9 +14,10 @@ pub fn cpu_seconds(pid: Pid) -> f64 {
     ticks as f64 / ticks_per_second as f64
 }
 
-/// Resident memory.
-pub fn rss_mib(pid: Pid) -> f64 {
+/// Memory in MiB: `VmRSS` for what is resident now, `VmHWM` for the most that ever was.
+pub fn memory_mib(pid: Pid, which: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process has ended");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a VmRSS line");
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    let found = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'));
+    let kib = found.and_then(|rest| rest.split_whitespace().next()).expect("a line with memory");
+    kib.parse::<f64>().unwrap() / 1024.0
 }

@@ -1,0 +1,456 @@
+//! One job on one host: which slots are due, and what follows from a backup that is there.
+//!
+//! Level, not edge: every step works out from the schedule, the clock and the records that are
+//! known what there is to do, and begins what is missing. A host that comes new knows nothing and
+//! reads the same records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::call::{Answer, Effect, Event, Ticket};
+use super::civil::DateTime;
+use super::database::{Database, Target};
+use super::dumping::Dumping;
+use super::limits::{
+    CLOCK_REFUSE, CLOCK_WARN, CLOSING_TIME, REAP_EVERY, SLOTS_DUE_MAX, WAKE_WITHIN,
+};
+use super::proof::Level;
+use super::proving::Proving;
+use super::reaping::Reaping;
+use super::record::{Place, Record, RecordKey};
+use super::slot::{Slot, print};
+use super::sweeping::Sweeping;
+use super::taking::{From, Taking, seconds};
+use super::turn::Turn;
+use super::{JobSettings, Kind};
+use crate::status::{EventLevel, Topic};
+use crate::time::{Moment, Now, Wall};
+use task::Task;
+use watch::Watch;
+
+mod describe;
+mod task;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+/// One job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    settings: JobSettings,
+    random: u64,
+    tickets: u64,
+    database: Option<Database>,
+    target: Option<Target>,
+    tasks: BTreeMap<RecordKey, Task>,
+    records: BTreeMap<RecordKey, Record>,
+    /// Slots that a person asked for.
+    wanted: Vec<Slot>,
+    reaping: Option<Reaping>,
+    /// How far this host's clock is ahead of AWS's, in milliseconds.
+    clock_ahead_ms: Option<i64>,
+    clock_told: bool,
+    watch: Watch,
+    begun: Option<Moment>,
+    stepped: Now,
+}
+
+impl Job {
+    /// The job, as this host begins with it. Its first event may be any.
+    #[must_use]
+    pub fn new(settings: JobSettings) -> Self {
+        let random = print(settings.run.as_bytes());
+        Self {
+            settings,
+            random,
+            tickets: 0,
+            database: None,
+            target: None,
+            tasks: BTreeMap::new(),
+            records: BTreeMap::new(),
+            wanted: Vec::new(),
+            reaping: None,
+            clock_ahead_ms: None,
+            clock_told: false,
+            watch: Watch::default(),
+            begun: None,
+            stepped: Now::default(),
+        }
+    }
+
+    /// Takes in one event and says what to do about it.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.random = crate::controller::splitmix(self.random);
+        self.stepped = now;
+        self.begun.get_or_insert(now.at);
+        match event {
+            Event::Tick => {}
+            Event::ServerTime(server) => self.server_time(now, server, &mut out),
+            Event::RunNow => self.run_now(now),
+            Event::Answered { ticket, answer } => self.answered(now, ticket, answer, &mut out),
+        }
+        self.reconcile(now, &mut out);
+        self.watch(now, &mut out);
+        out
+    }
+
+    /// The next moment at which an [`Event::Tick`] has something to do.
+    #[must_use]
+    pub fn next_wake(&self) -> Moment {
+        let now = self.stepped;
+        let tasks = self.tasks.values().map(Task::wake);
+        let reaping = self.reaping.as_ref().map(Reaping::wake);
+        let due = self.next_slot().map(|slot| {
+            let ahead = u64::try_from(slot.at_ms().saturating_sub(now.wall.0)).unwrap_or(0);
+            now.at.plus(Duration::from_millis(ahead))
+        });
+        let latest = now.at.plus(WAKE_WITHIN);
+        tasks.chain(reaping).chain(due).fold(latest, Moment::min)
+    }
+
+    /// What is known to have ended, for tests and `status`.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
+    }
+
+    /// What the host's file says about it.
+    #[must_use]
+    pub fn settings(&self) -> &JobSettings {
+        &self.settings
+    }
+
+    fn next_slot(&self) -> Option<Slot> {
+        self.settings.schedule.next(&self.settings.zone, self.now_s())
+    }
+
+    fn now_s(&self) -> i64 {
+        self.stepped.wall.0.div_euclid(1000)
+    }
+
+    fn clock_ok(&self) -> bool {
+        let ahead = Duration::from_millis(self.clock_ahead_ms.unwrap_or(0).unsigned_abs());
+        ahead <= CLOCK_REFUSE
+    }
+
+    fn server_time(&mut self, now: Now, server: Wall, out: &mut Vec<Effect>) {
+        let ahead_ms = now.wall.0.saturating_sub(server.0);
+        self.clock_ahead_ms = Some(ahead_ms);
+        let off = Duration::from_millis(ahead_ms.unsigned_abs());
+        if off <= CLOCK_WARN {
+            self.clock_told = false;
+        } else if !self.clock_told {
+            self.clock_told = true;
+            let way = if ahead_ms > 0 { "ahead of" } else { "behind" };
+            let text = format!("this host's clock is {} {way} AWS's", crate::time::text(off));
+            let (level, topic, text) = if off > CLOCK_REFUSE {
+                let text = format!("{text}: it begins nothing");
+                (EventLevel::Error, Topic::BackupFailed, text)
+            } else {
+                (EventLevel::Warning, Topic::BackupProblem, text)
+            };
+            self.turn(now, out, |_, turn| turn.tell(level, topic, &text));
+        }
+    }
+
+    /// A slot of this minute, named as one of several a day.
+    fn run_now(&mut self, now: Now) {
+        let at_s = now.wall.0.div_euclid(60_000) * 60;
+        let local = self.settings.zone.local(at_s);
+        let nominal = DateTime { date: local.date, minute: local.minute };
+        let slot = Slot { nominal, at_s, daily: false };
+        if !self.wanted.contains(&slot) && self.wanted.len() < SLOTS_DUE_MAX {
+            self.wanted.push(slot);
+        }
+    }
+
+    fn answered(&mut self, now: Now, ticket: Ticket, answer: Answer, out: &mut Vec<Effect>) {
+        self.turn(now, out, |parts, turn| {
+            if let Some(task) = parts.tasks.values_mut().find_map(|task| {
+                let takes = task.takes(ticket);
+                takes.then_some(task)
+            }) {
+                task.answered(turn, answer);
+            } else if let Some(reaping) = parts.reaping
+                && reaping.takes(ticket)
+            {
+                reaping.answered(turn, answer);
+            }
+        });
+    }
+
+    /// Lends out what a part needs.
+    fn turn<R>(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Effect>,
+        with: impl FnOnce(Parts<'_>, &mut Turn<'_>) -> R,
+    ) -> R {
+        let clock_ok = self.clock_ok();
+        let parts = Parts { tasks: &mut self.tasks, reaping: self.reaping.as_mut() };
+        let mut turn = Turn {
+            now,
+            job: &self.settings,
+            out,
+            tickets: &mut self.tickets,
+            random: self.random,
+            database: &mut self.database,
+            target: self.target.clone(),
+            clock_ok,
+        };
+        let result = with(parts, &mut turn);
+        self.target = turn.target;
+        result
+    }
+
+    fn reconcile(&mut self, now: Now, out: &mut Vec<Effect>) {
+        // What ends may be what something else waits for. Each round ends a task, and there are
+        // no more of them than records to come.
+        loop {
+            self.begin_missing(now, out);
+            self.turn(now, out, |parts, turn| {
+                parts.tasks.values_mut().for_each(|task| task.go(turn));
+            });
+            let ended: Vec<_> = self.tasks.values().filter_map(Task::ended).cloned().collect();
+            if ended.is_empty() {
+                break;
+            }
+            for record in ended {
+                // The task's own key: what was read may be another slot's proof of the same month.
+                self.end(record);
+            }
+        }
+        self.turn(now, out, |parts, turn| {
+            if let Some(reaping) = parts.reaping {
+                reaping.go(turn);
+            }
+        });
+        self.forget_old();
+    }
+
+    fn end(&mut self, record: Record) {
+        let of_record = |task: &Task| task.ended() == Some(&record);
+        let keys = self.tasks.iter().filter(|(_, task)| of_record(task));
+        let keys: Vec<_> = keys.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.tasks.remove(&key);
+            self.records.insert(key, record.clone());
+        }
+        if self.target.is_none() {
+            self.target = record.outcome.backup().map(|(_, target)| target.clone());
+        }
+    }
+
+    /// Slots that are looked after, newest first.
+    fn due(&self) -> Vec<Slot> {
+        let now_s = self.now_s();
+        let after_s = now_s.saturating_sub(seconds(self.settings.catch_up + CLOSING_TIME));
+        let JobSettings { schedule, zone, .. } = &self.settings;
+        schedule.slots(zone, after_s, now_s, SLOTS_DUE_MAX)
+    }
+
+    fn begin_missing(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let due = self.due();
+        let newest = due.first().copied();
+        for (key, task) in &mut self.tasks {
+            let slot = key.slot();
+            task.set_newest(Some(slot) == newest || self.wanted.contains(&slot));
+        }
+        if !self.clock_ok() {
+            return;
+        }
+        let begins: Vec<_> = due.iter().chain(&self.wanted).copied().collect();
+        for slot in begins.iter().copied() {
+            let key = RecordKey::Run(slot);
+            if !self.knows(&key) {
+                let force = self.wanted.contains(&slot);
+                let begin = if force { now.at } else { now.at.plus(self.jitter(slot)) };
+                let newest = force || Some(slot) == newest;
+                self.begin_run(now, out, slot, force, newest, begin);
+            }
+        }
+        for slot in begins {
+            self.begin_after(now, slot);
+        }
+        self.begin_proof(now, out);
+        if self.reaping.is_none() && self.proves(Level::L3) {
+            let share = print(self.settings.run.as_bytes()) % 1000;
+            let share = u32::try_from(share).unwrap_or(0);
+            self.reaping = Some(Reaping::new(now.at.plus(REAP_EVERY / 1000 * share)));
+        }
+    }
+
+    fn knows(&self, key: &RecordKey) -> bool {
+        self.tasks.contains_key(key) || self.records.contains_key(key)
+    }
+
+    fn proves(&self, level: Level) -> bool {
+        self.settings.levels.contains(&level) && level.applies_to(self.settings.kind)
+    }
+
+    /// This host's place in the fleet's spread: another for each slot, so that it is not always
+    /// the same host that is first.
+    fn jitter(&self, slot: Slot) -> Duration {
+        let of = format!("{}/{slot}", self.settings.instance);
+        let spread_ms = crate::time::ms(self.settings.spread).max(1);
+        Duration::from_millis(print(of.as_bytes()) % spread_ms)
+    }
+
+    fn begin_run(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Effect>,
+        slot: Slot,
+        force: bool,
+        newest: bool,
+        begin: Moment,
+    ) {
+        let within = self.settings.catch_up;
+        let mut task = match self.settings.kind {
+            Kind::RdsSnapshot => {
+                Task::Taking(Box::new(Taking::of_database(slot, within, force, begin)))
+            }
+            Kind::PgDump | Kind::MysqlDump => {
+                let new = |_: Parts<'_>, turn: &mut Turn<'_>| Dumping::new(turn, slot, begin);
+                Task::Dumping(Box::new(self.turn(now, out, new)))
+            }
+        };
+        task.set_newest(newest);
+        self.tasks.insert(RecordKey::Run(slot), task);
+    }
+
+    /// What follows from a slot's backup: copies, and retention where it is and where they are.
+    fn begin_after(&mut self, now: Now, slot: Slot) {
+        if !self.misses_follower(slot) {
+            return;
+        }
+        let Some(run) = self.records.get(&RecordKey::Run(slot)).cloned() else { return };
+        let Some((id, target)) = run.outcome.backup() else { return };
+        let newest = self.newest_done().is_some_and(|(newest, _)| newest == slot);
+        if newest {
+            self.begin_sweep(now, slot, Place::Home, target, &run);
+        }
+        if self.settings.kind != Kind::RdsSnapshot {
+            return;
+        }
+        for copy in self.settings.copies.clone() {
+            let key = RecordKey::Copy(slot, copy.region.clone());
+            if !self.knows(&key) {
+                let begin = self.begin_follower(now, &run);
+                let (id, target) = (id.to_owned(), target.clone());
+                let from = From::Snapshot { id, target, in_flight_max: copy.in_flight_max };
+                let since_s = slot.at_s.max(run.at.0.div_euclid(1000));
+                let task = Taking::of_snapshot(key.clone(), from, since_s, copy.within, begin);
+                self.tasks.insert(key, Task::Taking(Box::new(task)));
+            } else if let Some(copied) = self.records.get(&key).cloned()
+                && newest
+                && copied.outcome.backup().is_some()
+            {
+                let place = Place::Region(copy.region.clone());
+                self.begin_sweep(now, slot, place, target, &copied);
+            }
+        }
+    }
+
+    /// Whether a record that follows from a slot's backup is neither known nor on its way.
+    fn misses_follower(&self, slot: Slot) -> bool {
+        let done = |record: &Record| record.outcome.backup().is_some();
+        if !self.records.get(&RecordKey::Run(slot)).is_some_and(done) {
+            return false;
+        }
+        let sweeps = |place: Place| !self.knows(&RecordKey::Retention(slot, place));
+        let regions = self.settings.copies.iter().map(|copy| copy.region.clone());
+        sweeps(Place::Home)
+            || regions.into_iter().any(|region| {
+                !self.knows(&RecordKey::Copy(slot, region.clone())) || sweeps(Place::Region(region))
+            })
+    }
+
+    fn begin_sweep(&mut self, now: Now, slot: Slot, place: Place, target: &Target, after: &Record) {
+        let key = RecordKey::Retention(slot, place.clone());
+        let empty = self.settings.policy(&place).is_none_or(super::retention::Policy::is_empty);
+        if !empty && !self.knows(&key) {
+            let begin = self.begin_follower(now, after);
+            let task = Sweeping::new(key.clone(), place, target.clone(), begin);
+            self.tasks.insert(key, Task::Sweeping(Box::new(task)));
+        }
+    }
+
+    /// Whoever wrote a record goes on at once; the others come to see later.
+    fn begin_follower(&self, now: Now, after: &Record) -> Moment {
+        if after.by == self.settings.instance {
+            now.at
+        } else {
+            now.at.plus(self.jitter(after.key.slot()))
+        }
+    }
+
+    /// The newest slot that has a backup.
+    fn newest_done(&self) -> Option<(Slot, &Record)> {
+        let run = |(key, record): (&RecordKey, &Record)| match key {
+            RecordKey::Run(slot) if record.outcome.backup().is_some() => Some(*slot),
+            RecordKey::Run(_)
+            | RecordKey::Copy(..)
+            | RecordKey::Retention(..)
+            | RecordKey::Proof(..) => None,
+        };
+        let runs = self
+            .records
+            .iter()
+            .filter_map(|(key, record)| run((key, record)).map(|slot| (slot, record)));
+        runs.max_by_key(|(slot, _)| (slot.at_s, slot.nominal))
+    }
+
+    /// One level after the other, of the newest backup only.
+    fn begin_proof(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some((slot, run)) = self.newest_done() else { return };
+        let open = |level: &Level| {
+            self.proves(*level) && !self.records.contains_key(&RecordKey::Proof(slot, *level))
+        };
+        let Some(level) = Level::ALL.into_iter().find(open) else { return };
+        let key = RecordKey::Proof(slot, level);
+        // The proof by RDS is one of the month, with one lease: two slots of one host would share
+        // it, and each would take the other for somebody else.
+        let of_month = |key: &RecordKey| matches!(key, RecordKey::Proof(_, Level::L3));
+        let busy = level == Level::L3 && self.tasks.keys().any(of_month);
+        if busy || self.tasks.contains_key(&key) {
+            return;
+        }
+        let run = run.clone();
+        let Some((id, target)) = run.outcome.backup() else { return };
+        let copy = |region: &String| self.records.get(&RecordKey::Copy(slot, region.clone()));
+        let regions = self.settings.copies.iter().map(|copy| copy.region.clone());
+        let regions: Vec<_> = regions.filter(|_| self.settings.kind == Kind::RdsSnapshot).collect();
+        // What is proved of copies is that they are there: that is known when they are through.
+        if !regions.iter().all(|region| copy(region).is_some()) {
+            return;
+        }
+        let done =
+            |region: &String| copy(region).is_some_and(|record| record.outcome.backup().is_some());
+        let copies: Vec<_> = regions.iter().filter(|region| done(region)).cloned().collect();
+        let begin = self.begin_follower(now, &run);
+        let backup = (id.to_owned(), target.clone());
+        let of = key.clone();
+        let task =
+            self.turn(now, out, |_, turn| Proving::new(turn, of, level, backup, copies, begin));
+        self.tasks.insert(key, Task::Proving(Box::new(task)));
+    }
+
+    /// Records of slots that are not looked after any more are forgotten, but for the newest
+    /// backup's; so are tasks that nobody waits for.
+    fn forget_old(&mut self) {
+        let kept = seconds(self.settings.catch_up + CLOSING_TIME * 2);
+        let oldest_s = self.now_s().saturating_sub(kept);
+        let newest = self.newest_done().map(|(slot, _)| slot);
+        let stays = |slot: Slot| slot.at_s >= oldest_s || Some(slot) == newest;
+        self.records.retain(|key, _| stays(key.slot()));
+        self.tasks.retain(|key, task| stays(key.slot()) || task.is_working());
+        self.wanted.retain(|slot| slot.at_s >= oldest_s);
+    }
+}
+
+/// What takes part in a step.
+struct Parts<'a> {
+    tasks: &'a mut BTreeMap<RecordKey, Task>,
+    reaping: Option<&'a mut Reaping>,
+}

@@ -1,0 +1,217 @@
+//! Retention after one slot in one place. First it is written down what is to go, once for the
+//! whole fleet; then whoever comes deletes that and nothing else, and only what would still go by
+//! what is there then. So the cap of a pass holds however many hosts pass, and whoever dies.
+
+use super::backup::{Backup, reason};
+use super::call::{Answer, Asking, Call, CallError, CallErrorKind, Put, Ready, Ticket};
+use super::database::Target;
+use super::limits::{CLOSING_TIME, SPREAD_USUAL, SWEEP_WITHIN};
+use super::record::{Outcome, Place, Record, RecordKey};
+use super::retention::{Pass, Plan, plan};
+use super::taking::seconds;
+use super::turn::Turn;
+use crate::restart::jittered;
+use crate::status::{EventLevel, Topic};
+use crate::time::Moment;
+
+/// One pass.
+#[derive(Debug, Clone)]
+pub(super) struct Sweeping {
+    key: RecordKey,
+    place: Place,
+    target: Target,
+    asking: Asking,
+    stage: Stage,
+    /// When it gives up what cannot be deleted.
+    until: Moment,
+    /// What could not be deleted: a person is told at the end.
+    stuck: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Stage {
+    /// Is it written down what goes?
+    Read,
+    /// What is there? With what was written down.
+    List(Option<Box<Record>>),
+    /// Write down what goes.
+    Write(Outcome),
+    /// What is left of it.
+    Delete(Box<Record>, Vec<String>),
+    /// It is over.
+    Ended(Box<Record>),
+}
+
+impl Sweeping {
+    pub(super) fn new(key: RecordKey, place: Place, target: Target, begin: Moment) -> Self {
+        let until = begin.plus(SWEEP_WITHIN);
+        let (asking, stage) = (Asking::from(begin), Stage::Read);
+        Self { key, place, target, asking, stage, until, stuck: Vec::new() }
+    }
+
+    pub(super) fn ended(&self) -> Option<&Record> {
+        if let Stage::Ended(record) = &self.stage { Some(record) } else { None }
+    }
+
+    pub(super) fn wake(&self) -> Moment {
+        self.asking.wake()
+    }
+
+    pub(super) fn takes(&mut self, ticket: Ticket) -> bool {
+        self.asking.takes(ticket)
+    }
+
+    pub(super) fn go(&mut self, turn: &mut Turn<'_>) {
+        match self.asking.ready(turn.now.at) {
+            Ready::Not => return,
+            Ready::Lost => return self.failed(turn, &CallError::lost()),
+            Ready::Yes => {}
+        }
+        if !turn.clock_ok {
+            // What is in use, and how old it is, is judged by the clock.
+            return self.asking.later(turn);
+        }
+        let call = match &self.stage {
+            Stage::Read => Call::Read(self.key.clone()),
+            Stage::List(_) => Call::List { place: self.place.clone(), target: self.target.clone() },
+            Stage::Write(outcome) => Call::Write(turn.record(&self.key, outcome.clone())),
+            Stage::Delete(record, left) => {
+                let Some(id) = left.last() else {
+                    self.stage = Stage::Ended(record.clone());
+                    return self.report(turn);
+                };
+                let (place, target) = (self.place.clone(), self.target.clone());
+                Call::Delete { place, id: id.clone(), target }
+            }
+            Stage::Ended(_) => return,
+        };
+        self.asking.send(turn, call);
+    }
+
+    pub(super) fn answered(&mut self, turn: &mut Turn<'_>, answer: Answer) {
+        match answer {
+            Answer::Record(Ok(Some(record))) => {
+                let by_us = record.by == turn.job.instance;
+                self.stage = Stage::List(Some(record));
+                if !by_us {
+                    // Whoever wrote it is at it; this host sees to what is left.
+                    self.asking.pause(turn.now.at, jittered(SPREAD_USUAL, turn.random));
+                }
+            }
+            Answer::Record(Ok(None)) => self.stage = Stage::List(None),
+            Answer::Written(Ok(Put::Written)) => {
+                self.tell_refusal(turn);
+                self.stage = Stage::Read;
+            }
+            Answer::Written(Ok(Put::Exists)) => self.stage = Stage::Read,
+            Answer::Listed(Ok(backups)) => self.listed(turn, &backups),
+            Answer::Deleted(Ok(())) => self.deleted(),
+            Answer::Record(Err(error))
+            | Answer::Written(Err(error))
+            | Answer::Listed(Err(error))
+            | Answer::Deleted(Err(error)) => self.failed(turn, &error),
+            // Not an answer to anything that was asked here.
+            Answer::Database(_)
+            | Answer::Seen(_)
+            | Answer::Made(_)
+            | Answer::Lease(_)
+            | Answer::Dumped(_)
+            | Answer::Committed(_)
+            | Answer::Inspected(_)
+            | Answer::Proved(_)
+            | Answer::Marked(_)
+            | Answer::Scratches(_) => {}
+        }
+    }
+
+    fn deleted(&mut self) {
+        self.asking.fine();
+        if let Stage::Delete(_, left) = &mut self.stage {
+            left.pop();
+        }
+    }
+
+    fn failed(&mut self, turn: &mut Turn<'_>, error: &CallError) {
+        let over = self.until <= turn.now.at;
+        if let Stage::Delete(_, left) = &mut self.stage
+            && (error.needs_person() || over)
+        {
+            // One that cannot be deleted does not keep the others.
+            if let Some(id) = left.pop() {
+                self.stuck.push(format!("{id} ({})", reason(&error.text)));
+            }
+            return;
+        }
+        if error.kind == CallErrorKind::Denied && over {
+            // Without the right to look, there is nothing to go on with until the next slot.
+            let outcome = Outcome::Planned { delete: Vec::new(), refused: None };
+            self.stuck.push(reason(&error.text));
+            self.stage = Stage::Ended(turn.record(&self.key, outcome));
+            return self.report(turn);
+        }
+        self.asking.failed(turn, error);
+    }
+
+    fn listed(&mut self, turn: &mut Turn<'_>, backups: &[Backup]) {
+        self.asking.fine();
+        let Stage::List(written) = &self.stage else { return };
+        if !turn.clock_ok {
+            return self.asking.later(turn);
+        }
+        let now = self.plan(turn, backups);
+        let Some(record) = written.clone() else {
+            let Plan { delete, refused, .. } = now;
+            self.stage = Stage::Write(Outcome::Planned { delete, refused });
+            return;
+        };
+        let still = |id: &&String| now.delete.contains(id);
+        let mut left: Vec<String> = match &record.outcome {
+            Outcome::Planned { delete, .. } => delete.iter().filter(still).cloned().collect(),
+            Outcome::Done { .. }
+            | Outcome::Skipped(_)
+            | Outcome::Failed { .. }
+            | Outcome::Abandoned { .. }
+            | Outcome::Proved { .. }
+            | Outcome::Refuted { .. } => Vec::new(),
+        };
+        // Taken from the end: the oldest goes first.
+        left.reverse();
+        self.stage = Stage::Delete(record, left);
+    }
+
+    fn plan(&self, turn: &Turn<'_>, backups: &[Backup]) -> Plan {
+        let job = turn.job;
+        let Some(policy) = job.policy(&self.place) else { return Plan::default() };
+        let now_s = turn.now_s();
+        let longest = job.copies.iter().map(|copy| seconds(copy.within)).max();
+        let from_home = longest.filter(|_| self.place == Place::Home);
+        plan(&Pass {
+            job: &job.name,
+            backups,
+            policy,
+            now_s,
+            stale_after: job.stale_after(now_s),
+            copying_since_s: from_home.map(|within| {
+                now_s.saturating_sub(within).saturating_sub(seconds(job.catch_up + CLOSING_TIME))
+            }),
+            failing: None,
+            allow_mass_delete: false,
+        })
+    }
+
+    fn tell_refusal(&self, turn: &mut Turn<'_>) {
+        if let Stage::Write(Outcome::Planned { refused: Some(refused), .. }) = &self.stage {
+            let next = "see backups retention --explain";
+            let text = format!("retention deletes nothing in {}: {refused}; {next}", self.place);
+            turn.tell(EventLevel::Error, Topic::BackupProblem, &text);
+        }
+    }
+
+    fn report(&self, turn: &mut Turn<'_>) {
+        if !self.stuck.is_empty() {
+            let stuck = self.stuck.join(", ");
+            let text = format!("retention could not delete in {}: {stuck}", self.place);
+            turn.tell(EventLevel::Error, Topic::BackupProblem, &text);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What was restored against what was dumped. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::backups::manifest::{Server, Table};
+
+/// Differences that are named; the others are counted.
+const NAMED_MAX: usize = 5;
+
+/// What is missing of what was dumped, as clauses. `counted` has the rows as they are; those of
+/// `dumped` are what its server thought, and may be exceeded.
+pub fn compare(
+    dumped: &Server,
+    restored: &Server,
+    counted: &[Table],
+    rows_percent_min: u8,
+) -> Vec<String> {
+    let rows: BTreeMap<(&str, &str), u64> = counted
+        .iter()
+        .map(|table| ((table.schema.as_str(), table.name.as_str()), table.rows.unwrap_or(0)))
+        .collect();
+    let mut differences = Vec::new();
+    for Table { schema, name, rows: estimated } in &dumped.tables {
+        let Some(&actual) = rows.get(&(schema.as_str(), name.as_str())) else {
+            differences.push(format!("table {schema}.{name} is missing"));
+            continue;
+        };
+        let wanted = u128::from(estimated.unwrap_or(0)) * u128::from(rows_percent_min);
+        if u128::from(actual) * 100 < wanted {
+            let estimated = estimated.unwrap_or(0);
+            differences.push(format!(
+                "table {schema}.{name} has {actual} rows, less than {rows_percent_min} % of \
+                 {estimated}"
+            ));
+        }
+    }
+    let more = differences.len().saturating_sub(NAMED_MAX);
+    differences.truncate(NAMED_MAX);
+    if more > 0 {
+        differences.push(format!("{more} tables more differ"));
+    }
+    // How a server writes its own schema down changes between versions.
+    if let (Some(before), Some(after)) = (&dumped.schema_sha256, &restored.schema_sha256)
+        && dumped.major == restored.major
+        && before != after
+    {
+        differences.push("the schema is not what it was".to_owned());
+    }
+    differences
+}
+
+/// Whether an assertion's answer is one row, whose first column is true.
+pub fn is_true(said: &str) -> Result<(), String> {
+    let mut rows = said.lines();
+    let (first, second) = (rows.next(), rows.next());
+    if second.is_some() {
+        return Err("it has more than one row".to_owned());
+    }
+    match first.and_then(|row| row.split('\t').next()) {
+        Some("t" | "true" | "1") => Ok(()),
+        Some("") | None => Err("it has no row, or nothing in it".to_owned()),
+        Some(value) => {
+            let shown: String = value.chars().filter(|c| !c.is_control()).take(80).collect();
+            Err(format!("it is {shown:?}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, rows: Option<u64>) -> Table {
+        Table { schema: "public".into(), name: name.into(), rows }
+    }
+
+    fn server(tables: &[Table], schema: Option<&str>, major: u32) -> Server {
+        Server {
+            version: format!("{major}.1"),
+            major,
+            system: "1/2".into(),
+            database: "shop".into(),
+            lsn: None,
+            encoding: "UTF8".into(),
+            extensions: Vec::new(),
+            roles: Vec::new(),
+            schema_sha256: schema.map(str::to_owned),
+            tables: tables.to_vec(),
+        }
+    }
+
+    #[test]
+    fn tables_rows_and_schema_have_to_be_there() {
+        let dumped =
+            server(&[table("a", Some(1000)), table("b", None), table("c", Some(0))], Some("x"), 15);
+        let check = |restored: Server, counted: &[Table], findings: &[&str]| {
+            assert_eq!(compare(&dumped, &restored, counted, 90), findings);
+        };
+        let all = |a, b| [table("a", Some(a)), table("b", Some(b)), table("c", Some(0))];
+        check(server(&[], Some("x"), 15), &all(900, 0), &[]);
+        check(server(&[], None, 15), &all(2000, 7), &[]);
+        let few = "table public.a has 899 rows, less than 90 % of 1000";
+        check(server(&[], Some("x"), 15), &all(899, 0), &[few]);
+        let missing = "table public.b is missing";
+        let without = [table("a", Some(1000)), table("c", Some(0))];
+        check(server(&[], Some("x"), 15), &without, &[missing]);
+        check(server(&[], Some("y"), 15), &all(1000, 0), &["the schema is not what it was"]);
+        check(server(&[], Some("y"), 16), &all(1000, 0), &[]);
+    }
+
+    #[test]
+    fn many_differences_are_counted() {
+        let tables: Vec<Table> = (0..100).map(|n| table(&format!("t{n}"), Some(1))).collect();
+        let findings = compare(&server(&tables, None, 15), &server(&[], None, 15), &[], 90);
+        assert_eq!(findings.len(), NAMED_MAX + 1);
+        assert_eq!(findings[NAMED_MAX], "95 tables more differ");
+    }
+
+    #[test]
+    fn an_assertion_is_one_true_row() {
+        for said in ["t\n", "true", "1\t5\n"] {
+            assert_eq!(is_true(said), Ok(()), "{said:?}");
+        }
+        for said in ["", "\n", "f\n", "0", "t\nt\n", "2\n"] {
+            assert!(is_true(said).is_err(), "{said:?}");
+        }
+    }
+}

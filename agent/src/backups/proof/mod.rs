@@ -1,0 +1,269 @@
+//! Proves that a dump is one: that it can be read to its end (L1), and that it can be restored and
+//! is then what it was (L2). What is found wrong is said as clauses; what keeps a proof from being
+//! tried says nothing about the dump, and is an error. Whatever is started here is ended here.
+
+mod compare;
+mod scratch;
+
+use std::time::Duration;
+
+use camino::Utf8Path;
+use groundcrew_core::backups::Kind;
+use groundcrew_core::backups::call::CallError;
+use groundcrew_core::backups::limits::PROVE_WITHIN;
+use groundcrew_core::backups::proof::Level;
+use groundcrew_core::backups::settings::{Assertion, BackupSettings, Connection};
+use tokio_util::sync::CancellationToken;
+
+use super::dump::child::command;
+use super::dump::clients::{self, Clients};
+use super::dump::fetch::{Fetched, fetch};
+use super::dump::restore::{encoding, statement};
+use super::dump::session::Session;
+use super::dump::{DumpError, Dumps, directory, facts};
+use super::manifest::Manifest;
+use super::{seal, secrets};
+use scratch::Scratch;
+
+/// How long the rows of all tables may take to be counted.
+const COUNT_WITHIN: Duration = Duration::from_hours(1);
+/// The database of a scratch server, and who owns it.
+const RESTORED: &str = "restored";
+/// How many times the dump's size a scratch server needs: the data, its indexes, and what is
+/// written ahead.
+const SPACE_TIMES: u64 = 3;
+/// Extensions of one database that are made beforehand.
+const EXTENSIONS_MAX: usize = 100;
+/// Roles that are made beforehand.
+const ROLES_MAX: usize = 1000;
+
+const _: () = assert!(COUNT_WITHIN.as_secs() < PROVE_WITHIN.as_secs());
+
+impl Dumps {
+    /// Proves L1 or L2 of a dump on this host. What is wrong, as clauses. Once `stop` fires, all
+    /// that was started is ended.
+    pub async fn prove(
+        &self,
+        level: Level,
+        id: &str,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, CallError> {
+        let work = async {
+            match level {
+                Level::L1 => self.read_through(id, stop).await,
+                Level::L2 => self.restore_here(id, stop).await,
+                Level::L0 | Level::L3 => Err(not_here(format!("{level} is proved by RDS's word"))),
+            }
+        };
+        let done = tokio::select! {
+            done = work => done,
+            () = stop.cancelled() => Err(DumpError::Stopped),
+        };
+        done.map_err(|error| error.call_error())
+    }
+
+    /// L1: all of it is fetched, opened, and read by the program that would restore it.
+    async fn read_through(
+        &self,
+        id: &str,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, DumpError> {
+        let manifest = self.manifest(id).await?;
+        let Some(opener) = self.opened(&manifest).await? else { return Ok(vec![no_key()]) };
+        if manifest.kind == Kind::MysqlDump {
+            // There is no reader of statements but a server: what is left are hashes and the mark
+            // of the end.
+            let shelf = self.parts().1;
+            let fetching = fetch(shelf, &manifest, opener, std::io::sink(), &|_| {});
+            let Fetched { findings, .. } = fetching.await?;
+            return Ok(findings);
+        }
+        let found = clients::find(manifest.kind, stop).await;
+        let clients = clients::choose(&found, "pg_restore", manifest.client_major)
+            .map_err(|error| not_here(error.to_string()))?;
+        let program = clients.program("pg_restore");
+        let mut command = command(&program);
+        command.args(["--format=custom", "--file=/dev/null"]);
+        self.feed(&program, command, &manifest, opener, &|_| {}).await
+    }
+
+    /// What opens it; `None` when KMS says that the key is not the one, which no time will mend.
+    async fn opened(&self, manifest: &Manifest) -> Result<Option<seal::Opener>, DumpError> {
+        match self.opener(manifest).await {
+            Ok(opener) => Ok(Some(opener)),
+            Err(DumpError::Seal(seal::SealError::Key { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// L2: it is restored to a server of its own on this host, and compared with what was dumped.
+    async fn restore_here(
+        &self,
+        id: &str,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, DumpError> {
+        let (settings, ..) = self.parts();
+        let manifest = self.manifest(id).await?;
+        let Some(opener) = self.opened(&manifest).await? else { return Ok(vec![no_key()]) };
+        if manifest.kind == Kind::MysqlDump {
+            return Err(not_here("scratch servers of MySQL are not started".to_owned()));
+        }
+        let found = clients::find(manifest.kind, stop).await;
+        let servers: Vec<Clients> = found.into_iter().filter(scratch::has_server).collect();
+        let clients = clients::choose(&servers, "a PostgreSQL server", manifest.client_major)
+            .map_err(|error| not_here(error.to_string()))?;
+        let needed = manifest.plain.bytes.saturating_mul(SPACE_TIMES);
+        let scratch = Scratch::start(&directory(settings), &clients, needed, stop).await?;
+        let proved = self.restore_to_scratch(&scratch, &clients, &manifest, opener, stop).await;
+        scratch.end().await;
+        proved
+    }
+
+    async fn restore_to_scratch(
+        &self,
+        scratch: &Scratch,
+        clients: &Clients,
+        manifest: &Manifest,
+        opener: seal::Opener,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, DumpError> {
+        let (settings, ..) = self.parts();
+        prepare(scratch, clients, manifest, stop).await?;
+        // What is in a dump is done as somebody who is nobody elsewhere: a superuser could run
+        // programs on this host.
+        let session = scratch.session(RESTORED, RESTORED)?;
+        let program = clients.program("pg_restore");
+        let mut command = session.command(&program, clients);
+        command.args(["--no-owner", "--no-acl", "--no-comments", "--no-security-labels"]);
+        command.args(["--no-publications", "--no-subscriptions", "--no-tablespaces"]);
+        command.args(["--no-password", "--dbname", RESTORED]);
+        let mut findings = self.feed(&program, command, manifest, opener, &|_| {}).await?;
+        if !findings.is_empty() {
+            return Ok(findings);
+        }
+        let failed = |source| DumpError::Facts { database: RESTORED.to_owned(), source };
+        let own = scratch.session(scratch::SUPERUSER, RESTORED)?;
+        let restored = facts::ask_server(manifest.kind, &own, clients, stop).await;
+        let restored = restored.map_err(failed)?;
+        let counted = facts::count_rows(&own, clients, COUNT_WITHIN, stop).await.map_err(failed)?;
+        let percent_min = settings.proof.rows_percent_min;
+        findings.extend(compare::compare(&manifest.server, &restored, &counted, percent_min));
+        let asserted =
+            assertions(&settings.proof.assertions, &session, clients, manifest.kind, stop).await;
+        findings.extend(asserted);
+        Ok(findings)
+    }
+}
+
+/// What a dump takes for granted and does not hold: its roles, and extensions that only a superuser
+/// may make.
+async fn prepare(
+    scratch: &Scratch,
+    clients: &Clients,
+    manifest: &Manifest,
+    stop: &CancellationToken,
+) -> Result<(), DumpError> {
+    let kind = manifest.kind;
+    let server = &manifest.server;
+    let admin = scratch.session(scratch::SUPERUSER, "postgres")?;
+    let mut roles = vec![RESTORED];
+    let known = [RESTORED, scratch::SUPERUSER];
+    let others = server.roles.iter().map(String::as_str).filter(|role| !known.contains(role));
+    roles.extend(others.take(ROLES_MAX));
+    for role in roles {
+        let login = if role == RESTORED { "login" } else { "nologin" };
+        let sql = format!("create role {} {login}", quoted(role));
+        statement(&admin, clients, kind, &sql, stop).await?;
+    }
+    let encoding = encoding(server);
+    let sql = format!(
+        "create database {RESTORED} owner {RESTORED} template template0 locale 'C' \
+         encoding '{encoding}'"
+    );
+    statement(&admin, clients, kind, &sql, stop).await?;
+    let own = scratch.session(scratch::SUPERUSER, RESTORED)?;
+    for (name, schema) in server.extensions.iter().take(EXTENSIONS_MAX) {
+        if schema != "public" && schema != "pg_catalog" {
+            // The dump makes the schema first, and then the extension, if that is a trusted one.
+            continue;
+        }
+        let sql = format!("create extension if not exists {} cascade", quoted(name));
+        let made = statement(&own, clients, kind, &sql, stop).await;
+        made.map_err(|error| not_here(format!("extension {name} cannot be made: {error}")))?;
+    }
+    Ok(())
+}
+
+/// An identifier, whatever it holds.
+fn quoted(name: &str) -> String {
+    let name: String = name.chars().filter(|c| *c != '\0').collect();
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Which assertions do not hold, as clauses.
+async fn assertions(
+    all: &[Assertion],
+    session: &Session,
+    clients: &Clients,
+    kind: Kind,
+    stop: &CancellationToken,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    for Assertion { name, sql } in all {
+        // A client would take it for a command of its own.
+        let said = if sql.trim_start().starts_with('\\') {
+            Err("it is no statement of SQL".to_owned())
+        } else {
+            let said = statement(session, clients, kind, sql, stop).await;
+            said.map_err(|error| error.to_string())
+        };
+        if let Err(why) = said.and_then(|said| compare::is_true(&said)) {
+            findings.push(format!("{name:?} is not so: {why}"));
+        }
+    }
+    findings
+}
+
+/// L3: asks the assertions of `settings` at an instance that was restored for it. `kind` is which
+/// protocol its engine speaks. What is wrong, as clauses.
+pub async fn assert_at(
+    settings: &BackupSettings,
+    kind: Kind,
+    host: &str,
+    port: u16,
+    database: &str,
+    stop: &CancellationToken,
+) -> Result<Vec<String>, CallError> {
+    let work = async {
+        let given = settings.proof.restore.as_ref().and_then(|restore| restore.connection.as_ref());
+        let none = || DumpError::NoConnection { job: settings.job.name.to_string() };
+        let connection =
+            Connection { host: host.to_owned(), port, ..given.ok_or_else(none)?.clone() };
+        let login = secrets::login(&connection).await?;
+        let session = Session::open(kind, &connection, database, login)?;
+        let found = clients::find(kind, stop).await;
+        let clients = clients::choose(&found, "psql or mysql", 0)?;
+        // Nobody to talk to says nothing about the backup.
+        statement(&session, &clients, kind, "select 1", stop).await?;
+        Ok(assertions(&settings.proof.assertions, &session, &clients, kind, stop).await)
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(DumpError::Stopped),
+    };
+    done.map_err(|error: DumpError| error.call_error())
+}
+
+/// Removes what scratch servers of earlier lives have left in the directory of `settings`, which
+/// ends them first. Blocks: for a thread that may.
+pub fn clean_up(settings: &BackupSettings) {
+    scratch::sweep(Utf8Path::new(&directory(settings)));
+}
+
+fn not_here(why: String) -> DumpError {
+    DumpError::NotHere { why }
+}
+
+fn no_key() -> String {
+    "its manifest does not hold the key that it was encrypted with".to_owned()
+}

@@ -1,0 +1,82 @@
+//! `groundcrew backups verify`: proves one backup from here. Writes no record: what the fleet
+//! remembers is what its agents proved.
+
+use anyhow::bail;
+use groundcrew_core::backups::proof::{Level, inspect};
+use groundcrew_core::time::ms;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::super::args::VerifyArgs;
+use super::super::terminal::Output;
+use super::super::{EXIT_FAILING, EXIT_OK, render};
+use super::jobs::{self, AtHand, Found};
+use crate::clock;
+use crate::config::HostConfig;
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    /// The job.
+    pub job: String,
+    /// The backup.
+    pub id: String,
+    /// The level.
+    pub level: Level,
+    /// What is wrong; none: it is proved.
+    pub findings: Vec<String>,
+    /// What it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+pub(super) async fn run(
+    config: &HostConfig,
+    args: &VerifyArgs,
+    json: bool,
+    out: &mut Output,
+) -> anyhow::Result<u8> {
+    let (job, found) = jobs::find(config, &args.backup.id).await?;
+    let began = clock::at();
+    let findings = Box::pin(findings(&job, &found, args.level)).await?;
+    let verified = Verified {
+        job: job.name().to_owned(),
+        id: found.backup.id.clone(),
+        level: args.level,
+        findings,
+        took_ms: ms(clock::at().since(began)),
+    };
+    let text = if json {
+        format!("{:#}\n", serde_json::to_value(&verified)?)
+    } else {
+        render::backups::verified(&verified, out.style())
+    };
+    out.print(&text)?;
+    Ok(if verified.findings.is_empty() { EXIT_OK } else { EXIT_FAILING })
+}
+
+async fn findings(job: &AtHand, found: &Found, level: Level) -> anyhow::Result<Vec<String>> {
+    if level == Level::L0 {
+        let inspection = job.inspect(found).await.map_err(jobs::cause)?;
+        return Ok(inspect(&inspection, job.job().encrypted));
+    }
+    let stop = CancellationToken::new();
+    // Whoever waits at a terminal may have had enough: a scratch server must not stay behind.
+    let proving = job.prove(level, found, &stop);
+    let mut proving = std::pin::pin!(proving);
+    let proved = tokio::select! {
+        proved = &mut proving => proved,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            stop.cancel();
+            proving.await
+        }
+    };
+    match proved.map_err(jobs::cause)? {
+        Some(findings) => Ok(findings),
+        None if level == Level::L3 => bail!(
+            "L3 restores an instance and takes hours: agents do it once a month; \
+             `groundcrew backups restore` restores one by hand"
+        ),
+        None => bail!("{level} is not proved of backups of {}", job.name()),
+    }
+}
