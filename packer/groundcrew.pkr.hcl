@@ -67,6 +67,12 @@ variable "mysql" {
   description = "Whether there is a client of MySQL and MariaDB."
 }
 
+variable "rds_certificates" {
+  type        = string
+  default     = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
+  description = "Where the certificates come from that RDS's servers are known by, for dumps; empty for none."
+}
+
 variable "ssm_agent_version" {
   type        = string
   default     = "latest"
@@ -258,6 +264,7 @@ build {
       "NODE_SHA256_ARM64=${var.node_sha256["arm64"]}",
       "POSTGRESQL_MAJORS=${join(" ", var.postgresql_majors)}",
       "MYSQL=${var.mysql ? "1" : ""}",
+      "RDS_CERTIFICATES=${var.rds_certificates}",
       "SSM_AGENT_VERSION=${var.ssm_agent_version}",
       "SSM_AGENT_SHA256=${can(regex("arm64$", source.name)) ? var.ssm_agent_sha256["arm64"] : var.ssm_agent_sha256["x86_64"]}",
       "RELEASE_SOURCE=${var.release.source}",

@@ -98,7 +98,7 @@ run "postgres" {
   assert {
     condition = alltrue([
       for statement in jsondecode(output.backup_policy).Statement :
-      alltrue([for resource in statement.Resource : endswith(resource, ":snapshot:gc-*")]) && can(statement.Condition.StringLike["aws:ResourceTag/groundcrew:managed-by"]) if statement.Sid == "DeleteOwnSnapshots"
+      alltrue([for resource in statement.Resource : endswith(resource, ":snapshot:gc-*")]) && statement.Condition.StringEquals["aws:ResourceTag/groundcrew:managed-by"] == "groundcrew" if statement.Sid == "DeleteOwnSnapshots"
     ])
     error_message = "Agents delete the snapshots that they made, and no other."
   }
@@ -136,6 +136,63 @@ run "mysql_with_replicas_and_copies" {
     condition     = strcontains(output.backup_policy, "arn:aws:rds:eu-central-1:123456789012:snapshot:gc-*") && strcontains(output.backup_policy, "arn:aws:s3:::shop-production-backups-123456789012/*")
     error_message = "Agents may copy snapshots away, and write dumps."
   }
+}
+
+run "snapshots_are_restored_for_proof_and_dumps_are_made" {
+  state_key = "verified"
+
+  module {
+    source = "../modules/database"
+  }
+
+  variables {
+    replicas          = 1
+    backup_bucket_arn = "arn:aws:s3:::shop-production-backups-123456789012"
+    verify_class      = "db.t4g.medium"
+    dump_user         = "backup"
+  }
+
+  assert {
+    condition     = output.verify.subnet_group == aws_db_subnet_group.this.name && output.verify.security_groups == [aws_security_group.verify[0].id] && output.verify.class == "db.t4g.medium"
+    error_message = "There is a place for what is restored."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(output.backup_policy).Statement :
+      flatten([statement.Resource]) == ["arn:aws:rds:eu-west-1:123456789012:db:gc-verify-*"] && statement.Condition.StringEquals["aws:ResourceTag/groundcrew:managed-by"] == "groundcrew"
+      if contains(flatten([statement.Action]), "rds:DeleteDBInstance")
+    ])
+    error_message = "What was restored for proof is deleted, and never the database."
+  }
+
+  assert {
+    condition = one([
+      for statement in jsondecode(output.backup_policy).Statement : length(statement.Resource) if contains(flatten([statement.Action]), "rds-db:connect")
+    ]) == 2
+    error_message = "Dumps are made of the database or of its replica."
+  }
+
+  assert {
+    condition = one([
+      for statement in jsondecode(output.backup_policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:DeleteObject")
+    ]) == "arn:aws:s3:::shop-production-backups-123456789012/dumps/*"
+    error_message = "Dumps that are too old are deleted, and what became of the nights stays."
+  }
+}
+
+run "dumps_without_a_place_are_refused" {
+  command = plan
+
+  module {
+    source = "../modules/database"
+  }
+
+  variables {
+    dump_user = "backup"
+  }
+
+  expect_failures = [var.dump_user]
 }
 
 run "from_a_snapshot" {

@@ -21,6 +21,7 @@ run "everything_is_watched" {
   variables {
     budget_usd = 800
     pipelines  = ["logs", "metrics", "notify.ticket"]
+    backups    = { nightly = ["L0", "L3"], dump = ["L0"] }
     load_balancers = {
       web = { balancer_arn_suffix = "app/web/1", target_group_arn_suffix = "targetgroup/web/1" }
     }
@@ -52,6 +53,8 @@ run "everything_is_watched" {
         alarm.per == [] ? [alarm.id]
         : alarm.per == ["tier"] ? ["${alarm.id}-api", "${alarm.id}-web"]
         : alarm.per == ["pipeline"] ? ["${alarm.id}-logs", "${alarm.id}-metrics", "${alarm.id}-notify-ticket"]
+        : alarm.per == ["backup"] ? ["${alarm.id}-dump", "${alarm.id}-nightly"]
+        : alarm.per == ["backup", "level"] ? ["${alarm.id}-dump-L0", "${alarm.id}-nightly-L0", "${alarm.id}-nightly-L3"]
         : ["nobody knows ${alarm.id}"]
       )
     ]))
@@ -61,6 +64,11 @@ run "everything_is_watched" {
   assert {
     condition     = one([for query in aws_cloudwatch_metric_alarm.agent["pipeline-stuck-notify-ticket"].metric_query : query.metric[0].dimensions]) == tomap({ environment = "production", pipeline = "notify.ticket" })
     error_message = "A name is what the agent sends, whatever the alarm is called."
+  }
+
+  assert {
+    condition     = one([for query in aws_cloudwatch_metric_alarm.agent["backup-unverified-nightly-L3"].metric_query : query.metric[0].dimensions]) == tomap({ environment = "production", backup = "nightly", level = "L3" })
+    error_message = "An alarm for each of two labels has both."
   }
 
   assert {

@@ -33,13 +33,17 @@ run "as_it_is" {
   }
 
   assert {
+    condition     = strcontains(output.configurations["api"], "levels = [\"L0\",\"L3\"]") && contains(output.alarm_names, "shop-production-backup-unverified-nightly-L3")
+    error_message = "Snapshots are restored for proof."
+  }
+
+  assert {
     condition     = length(output.alarm_names) == length(distinct(output.alarm_names)) && length(output.alarm_names) >= 20
     error_message = "It is watched."
   }
 }
 
 run "with_a_recovery_region" {
-  command   = plan
   state_key = "recovery"
 
   module {
@@ -56,8 +60,8 @@ run "with_a_recovery_region" {
   }
 
   assert {
-    condition     = output.environment == "production"
-    error_message = "Buckets are copied to the recovery region."
+    condition     = strcontains(output.configurations["api"], "[[backup.copy]]\nregion = \"eu-central-1\"\nkms_key = \"arn:aws:kms:eu-central-1:123456789012:key/1\"\nkeep_daily = 7\n")
+    error_message = "Snapshots are copied to the recovery region."
   }
 }
 

@@ -56,12 +56,23 @@ run "as_it_is" {
   }
 
   assert {
+    condition = alltrue([
+      strcontains(output.configurations["api"], "[[backup]]\nname = \"nightly\"\nkind = \"rds-snapshot\"\ndatabase = \"shop-staging\"\n"),
+      strcontains(output.configurations["api"], "backup_store = \"s3://"),
+      strcontains(output.configurations["api"], "keep_daily = 7\n"),
+      !strcontains(output.configurations["api"], "[[backup.copy]]"),
+      !strcontains(output.configurations["web"], "backup"),
+    ])
+    error_message = "Each night there is a snapshot, made by the tier that reaches the database."
+  }
+
+  assert {
     condition     = strcontains(output.configurations["web"], "API_URL = \"https://api.staging.shop.example.com\"")
     error_message = "The web tier knows the API."
   }
 
   assert {
-    condition     = contains(output.alarm_names, "shop-staging-pipeline-stuck-notify-ticket") && contains(output.alarm_names, "shop-staging-server-errors-api") && contains(output.alarm_names, "shop-staging-database-storage")
+    condition     = contains(output.alarm_names, "shop-staging-pipeline-stuck-notify-ticket") && contains(output.alarm_names, "shop-staging-server-errors-api") && contains(output.alarm_names, "shop-staging-backup-stale-nightly") && contains(output.alarm_names, "shop-staging-backup-unverified-nightly-L0") && !contains(output.alarm_names, "shop-staging-backup-unverified-nightly-L3") && contains(output.alarm_names, "shop-staging-database-storage")
     error_message = "It is watched."
   }
 
@@ -88,6 +99,23 @@ run "one_release_of_all_tiers" {
   }
 }
 
+run "without_backups" {
+  state_key = "without"
+
+  module {
+    source = "../envs/staging"
+  }
+
+  variables {
+    backup = null
+  }
+
+  assert {
+    condition     = !strcontains(output.configurations["api"], "backup") && !contains(output.alarm_names, "shop-staging-backup-stale-nightly")
+    error_message = "Nobody misses backups that nobody wants."
+  }
+}
+
 run "with_all_there_is" {
   state_key = "all"
 
@@ -101,6 +129,17 @@ run "with_all_there_is" {
     secrets       = { "api/session" = "Signs cookies" }
     cdn           = {}
     origin_secret = "only-cloudfront-knows"
+    database      = { replicas = 1 }
+    backup        = { dump = {} }
+  }
+
+  assert {
+    condition = alltrue([
+      strcontains(output.configurations["api"], "name = \"dump\"\nkind = \"pg-dump\"\ndatabase = \"app\"\n"),
+      strcontains(output.configurations["api"], "[backup.encryption]\nkms_key = \"${output.key_arn}\"\n"),
+      contains(output.alarm_names, "shop-staging-backup-stale-dump"),
+    ])
+    error_message = "Dumps are made where they are asked for, and sealed with the environment's key."
   }
 
   assert {

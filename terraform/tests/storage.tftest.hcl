@@ -78,9 +78,18 @@ run "three_buckets" {
     condition = anytrue([
       for statement in jsondecode(aws_s3_bucket_policy.this["releases"].policy).Statement :
       statement.Effect == "Deny" && statement.Condition.Null["s3:if-none-match"] == "true" && statement.Resource == ["arn:aws:s3:::shop-production-releases-123456789012/shop/releases/*"]
-      if statement.Sid == "ReleasesAreWrittenOnce"
+      if statement.Sid == "WrittenOnce"
     ])
     error_message = "A version that was published is never another."
+  }
+
+  assert {
+    condition = anytrue([
+      for statement in jsondecode(aws_s3_bucket_policy.this["backups"].policy).Statement :
+      contains(statement.Resource, "arn:aws:s3:::shop-production-backups-123456789012/runs/*") && !contains(statement.Resource, "arn:aws:s3:::shop-production-backups-123456789012/leases/*")
+      if statement.Sid == "WrittenOnce"
+    ])
+    error_message = "What became of a night is never another."
   }
 
   assert {

@@ -24,18 +24,19 @@ module "system" {
   jobs     = var.jobs == null ? null : merge({ min_instances = 2, max_instances = 8 }, var.jobs)
   database = merge({ instance_class = "db.t4g.medium", multi_az = true, backup_retention_days = 35 }, var.database)
 
-  secrets              = var.secrets
-  cdn                  = var.cdn
-  origin_secret        = var.origin_secret
-  releases_by_tier     = var.releases_by_tier
-  configuration_extra  = var.configuration_extra
-  traces_sample        = var.traces_sample
-  backup_configuration = var.backup_configuration
-  object_lock_days     = var.object_lock_days
-  logs_retention_days  = 90
-  generated_directory  = var.generated_directory
-  alerts               = { emails = var.emails, slack = var.slack, budget_usd = var.budget_usd }
-  tags                 = local.tags
+  secrets             = var.secrets
+  cdn                 = var.cdn
+  origin_secret       = var.origin_secret
+  releases_by_tier    = var.releases_by_tier
+  configuration_extra = var.configuration_extra
+  traces_sample       = var.traces_sample
+  # Once a month it is restored, for proof.
+  backup              = var.backup == null ? null : merge({ restore_class = "db.t4g.medium" }, var.backup)
+  object_lock_days    = var.object_lock_days
+  logs_retention_days = 90
+  generated_directory = var.generated_directory
+  alerts              = { emails = var.emails, slack = var.slack, budget_usd = var.budget_usd }
+  tags                = local.tags
 
   # What envs/recovery has prepared, when it has.
   replication = var.recovery == null ? {} : {

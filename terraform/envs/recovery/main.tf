@@ -37,17 +37,17 @@ module "system" {
     },
   )
 
-  secrets              = var.secrets
-  cdn                  = var.cdn
-  origin_secret        = var.origin_secret
-  releases_by_tier     = var.releases_by_tier
-  configuration_extra  = var.configuration_extra
-  traces_sample        = var.traces_sample
-  backup_configuration = var.backup_configuration
-  logs_retention_days  = 90
-  generated_directory  = var.generated_directory
-  alerts               = { emails = var.emails, slack = var.slack }
-  tags                 = local.tags
+  secrets             = var.secrets
+  cdn                 = var.cdn
+  origin_secret       = var.origin_secret
+  releases_by_tier    = var.releases_by_tier
+  configuration_extra = var.configuration_extra
+  traces_sample       = var.traces_sample
+  backup              = var.backup
+  logs_retention_days = 90
+  generated_directory = var.generated_directory
+  alerts              = { emails = var.emails, slack = var.slack }
+  tags                = local.tags
 }
 
 module "recovery" {

@@ -116,10 +116,10 @@ variable "configuration_extra" {
   default     = ""
 }
 
-variable "backup_configuration" {
-  description = "The nightly job, as the agents of the API tier read it: TOML that begins with a table."
-  type        = string
-  default     = ""
+variable "backup" {
+  description = "The nightly snapshot, likewise; null for none."
+  type        = any
+  default     = {}
 }
 
 variable "generated_directory" {

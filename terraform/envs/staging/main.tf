@@ -22,15 +22,15 @@ module "system" {
   jobs     = var.jobs == null ? null : merge({ min_instances = 1, max_instances = 2 }, var.jobs)
   database = merge({ instance_class = "db.t4g.micro", multi_az = false, backup_retention_days = 7, storage_gib_max = 50 }, var.database)
 
-  secrets              = var.secrets
-  cdn                  = var.cdn
-  origin_secret        = var.origin_secret
-  releases_by_tier     = var.releases_by_tier
-  configuration_extra  = var.configuration_extra
-  traces_sample        = var.traces_sample
-  backup_configuration = var.backup_configuration
-  logs_retention_days  = 14
-  generated_directory  = var.generated_directory
-  alerts               = { emails = var.emails, slack = var.slack, budget_usd = var.budget_usd }
-  tags                 = local.tags
+  secrets             = var.secrets
+  cdn                 = var.cdn
+  origin_secret       = var.origin_secret
+  releases_by_tier    = var.releases_by_tier
+  configuration_extra = var.configuration_extra
+  traces_sample       = var.traces_sample
+  backup              = var.backup == null ? null : merge({ keep_daily = 7, keep_weekly = 0, keep_monthly = 0 }, var.backup)
+  logs_retention_days = 14
+  generated_directory = var.generated_directory
+  alerts              = { emails = var.emails, slack = var.slack, budget_usd = var.budget_usd }
+  tags                = local.tags
 }

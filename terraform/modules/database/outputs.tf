@@ -48,6 +48,16 @@ output "backup_policy" {
   value       = jsonencode({ Version = "2012-10-17", Statement = local.backup_statements })
 }
 
+output "verify" {
+  description = "Where the agent's job restores a snapshot for proof; null where it does not."
+  value = var.verify_class == null ? null : {
+    subnet_group    = aws_db_subnet_group.this.name
+    security_groups = aws_security_group.verify[*].id
+    class           = var.verify_class
+    parameter_group = aws_db_parameter_group.this.name
+  }
+}
+
 output "reached_from" {
   description = "Who has a way in: tiers, by name."
   value       = sort([for tier, rule in aws_vpc_security_group_ingress_rule.client : rule.cidr_ipv4 == null ? tier : rule.cidr_ipv4])

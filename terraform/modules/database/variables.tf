@@ -168,6 +168,23 @@ variable "backup_copies" {
   default     = {}
 }
 
+variable "verify_class" {
+  description = "The class of the instance that a snapshot is restored to once a month, for proof; null for no such proof."
+  type        = string
+  default     = null
+}
+
+variable "dump_user" {
+  description = "The database's user that dumps are made by, with IAM's tokens; null for no dumps."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.dump_user == null || var.backup_bucket_arn != null
+    error_message = "Name backup_bucket_arn: dumps need a place."
+  }
+}
+
 variable "restore" {
   description = "What a new database begins with: a snapshot, or an automated backup of another region, of its last moment or of a time such as \"2026-11-21T03:00:00Z\". Without either it is empty."
   type = object({

@@ -46,6 +46,8 @@ module "configuration" {
   metrics               = var.metrics
   traces_sample         = var.traces_sample
   notify                = var.notify
+  backup_store          = var.backup_store
+  backups               = var.backups
   extra                 = var.configuration_extra
   user_data_extra       = var.user_data_extra
 }

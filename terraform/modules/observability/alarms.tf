@@ -17,33 +17,30 @@ locals {
 
   alarms_text = coalesce(local.file_texts["alarms.json"], "{\"alarms\": []}")
 
-  # What an alarm may be made for each of.
-  labels = merge({
-    tier     = sort(tolist(var.tiers))
-    pipeline = sort(var.pipelines)
-  }, var.alarm_labels)
-
-  # Replaced in the text, because a name may stand anywhere: in a dimension or within an expression.
-  by_label = {
-    for label, values in local.labels : label => {
-      for value in values : value => jsondecode(replace(local.alarms_text, "<${label}>", value)).alarms
-    }
+  # What an alarm may be made for each of: by the labels that it is per, lists of their values.
+  places = {
+    ""             = [[]]
+    "tier"         = [for tier in sort(tolist(var.tiers)) : [tier]]
+    "pipeline"     = [for pipeline in sort(var.pipelines) : [pipeline]]
+    "backup"       = [for backup in sort(keys(var.backups)) : [backup]]
+    "backup,level" = flatten([for backup, levels in var.backups : [for level in sort(levels) : { values = [backup, level] }]])[*].values
   }
 
-  definitions = merge(concat(
-    [{ for alarm in jsondecode(local.alarms_text).alarms : alarm.id => alarm if length(alarm.per) == 0 }],
-    flatten([
-      for label, values in local.by_label : [
-        for value, alarms in values : { for alarm in alarms : "${alarm.id}-${replace(value, ".", "-")}" => alarm if try(alarm.per[0] == label, false) }
-      ]
-    ]),
-  )...)
-
-  # An alarm for each of two labels would have a place left open.
-  labels_too_many = [for alarm in jsondecode(local.alarms_text).alarms : alarm.id if length(alarm.per) > 1]
-
   # A label that this module does not know would leave its alarm out without a word.
-  labels_unknown = setsubtract(flatten([for alarm in jsondecode(local.alarms_text).alarms : alarm.per]), keys(local.labels))
+  labels_unknown = setsubtract([for alarm in jsondecode(local.alarms_text).alarms : join(",", alarm.per)], keys(local.places))
+
+  # Replaced in the text, because a name may stand anywhere: in a dimension or within an expression.
+  definitions = merge(flatten([
+    for alarm in jsondecode(local.alarms_text).alarms : [
+      for values in try(local.places[join(",", alarm.per)], []) : {
+        (join("-", [for part in concat([alarm.id], values) : replace(part, ".", "-")])) = jsondecode(replace(replace(
+          jsonencode(alarm),
+          "\\u003c${try(alarm.per[0], "-")}\\u003e", try(values[0], "")),
+          "\\u003c${try(alarm.per[1], "-")}\\u003e", try(values[1], "")
+        ))
+      }
+    ]
+  ])...)
 }
 
 resource "aws_cloudwatch_metric_alarm" "agent" {
@@ -86,12 +83,7 @@ resource "aws_cloudwatch_metric_alarm" "agent" {
   lifecycle {
     precondition {
       condition     = length(local.labels_unknown) == 0
-      error_message = "alarms.json has alarms for each ${join(", ", local.labels_unknown)}, which nobody has named: name its values in alarm_labels, or none ([])."
-    }
-
-    precondition {
-      condition     = length(local.labels_too_many) == 0
-      error_message = "alarms.json has alarms for each of two labels, which this module cannot make: ${join(", ", local.labels_too_many)}."
+      error_message = "alarms.json has alarms for each ${join("; ", local.labels_unknown)}, which this module does not know: teach local.places."
     }
   }
 }

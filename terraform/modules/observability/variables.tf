@@ -66,8 +66,8 @@ variable "pipelines" {
   default     = ["logs", "metrics"]
 }
 
-variable "alarm_labels" {
-  description = "What else alarms of alarms.json are made for each of, such as { job = [\"shop-nightly\"] }; tiers and pipelines are known."
+variable "backups" {
+  description = "The levels that are proved of each nightly job, such as { nightly = [\"L0\", \"L3\"] }."
   type        = map(list(string))
   default     = {}
 }

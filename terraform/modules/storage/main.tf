@@ -26,6 +26,14 @@ locals {
   ]
 }
 
+locals {
+  # Leases and a dump's manifest are not among them: their tags change.
+  written_once = {
+    releases = [for prefix in local.release_prefixes : "${prefix}releases/"]
+    backups  = ["runs/", "copies/", "retention/", "verify/"]
+  }
+}
+
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV2_AWS_61:Each has its own below: releases, backups, logs.
   #checkov:skip=CKV2_AWS_62:Agents ask the channel themselves; nobody waits for an event.
@@ -123,14 +131,15 @@ locals {
           Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
         },
       ] : statement if kind == "logs"],
-      # A version, once published, is never another: also not for somebody who has the right to write.
-      # `publish` writes with If-None-Match; copies from another region are no PutObject.
-      kind != "releases" ? [] : [{
-        Sid       = "ReleasesAreWrittenOnce"
+      # A version, once published, is never another, and what became of a night is not written anew: also
+      # not by somebody who has the right to write. `publish` and the nightly jobs write with
+      # If-None-Match; copies from another region are no PutObject.
+      !contains(keys(local.written_once), kind) ? [] : [{
+        Sid       = "WrittenOnce"
         Effect    = "Deny"
         Principal = "*"
         Action    = "s3:PutObject"
-        Resource  = [for prefix in local.release_prefixes : "arn:${local.partition}:s3:::${name}/${prefix}releases/*"]
+        Resource  = [for prefix in local.written_once[kind] : "arn:${local.partition}:s3:::${name}/${prefix}*"]
         Condition = {
           Null = { "s3:if-none-match" = "true" }
           # Not the parts of a large one: its completion has the header.

@@ -70,6 +70,57 @@ locals {
     [for name in keys(local.notify) : "notify.${name}"],
   )
 
+  # What the agents of the API tier do each night, because nobody else reaches the database.
+  backups = merge(
+    var.active && var.backup != null ? {
+      nightly = {
+        kind     = "rds-snapshot"
+        database = module.database[0].identifier
+        schedule = var.backup.schedule
+        timezone = var.backup.timezone
+        levels   = var.backup.restore_class == null ? ["L0"] : ["L0", "L3"]
+        keep = {
+          keep_daily   = var.backup.keep_daily
+          keep_weekly  = var.backup.keep_weekly
+          keep_monthly = var.backup.keep_monthly
+        }
+        copies = {
+          for region, key_arn in var.backup_copies :
+          region => { key_arn = key_arn, keep = { keep_daily = var.backup.copies_keep_daily } }
+        }
+        connection = null
+        restore    = module.database[0].verify
+      }
+    } : {},
+    local.dump == null ? {} : {
+      dump = {
+        kind     = var.database.engine == "postgres" ? "pg-dump" : "mysql-dump"
+        database = module.database[0].database_name
+        schedule = local.dump.schedule
+        timezone = var.backup.timezone
+        levels   = ["L0"]
+        keep = {
+          keep_daily   = local.dump.keep_daily
+          keep_monthly = local.dump.keep_monthly
+          keep_yearly  = local.dump.keep_yearly
+        }
+        copies = {}
+        connection = {
+          # A replica spares the primary.
+          host           = try(module.database[0].replica_addresses[0], module.database[0].address)
+          port           = module.database[0].port
+          user           = local.dump.user
+          tls_ca_file    = "/usr/share/groundcrew/rds-certificates.pem"
+          age_recipients = local.dump.age_recipients
+          kms_key        = module.secrets.key_arn
+        }
+        restore = null
+      }
+    },
+  )
+
+  dump = var.active ? try(var.backup.dump, null) : null
+
   cloudfront_in_front = var.cdn != null && var.active
 }
 
@@ -301,11 +352,12 @@ module "api" {
   schedules                    = var.api.schedules
   warm_pool                    = var.api.warm_pool
   drain                        = var.api.drain
-  configuration_extra          = join("\n", compact([var.configuration_extra, var.backup_configuration]))
+  configuration_extra          = var.configuration_extra
+  backup_store                 = length(local.backups) == 0 ? null : "s3://${module.storage.backups_bucket}"
+  backups                      = local.backups
 
-  # Backups are the API tier's work, because nobody else reaches the database.
   policies = merge(
-    { backup = module.database[0].backup_policy },
+    var.backup == null ? {} : { backup = module.database[0].backup_policy },
     local.jobs == 1 ? { queue = module.worker[0].producer_policy } : {},
   )
 
@@ -403,6 +455,8 @@ module "database" {
 
   backup_bucket_arn   = module.storage.bucket_arns["backups"]
   backup_copies       = var.backup_copies
+  verify_class        = try(var.backup.restore_class, null)
+  dump_user           = try(local.dump.user, null)
   deletion_protection = var.protection
   tags                = var.tags
 }
@@ -468,7 +522,7 @@ module "observability" {
   generated_directory = var.generated_directory
   agents              = var.active
   pipelines           = local.pipelines
-  alarm_labels        = var.alarm_labels
+  backups             = { for name, job in local.backups : name => job.levels }
 
   emails        = var.alerts.emails
   webhooks      = var.alerts.webhooks

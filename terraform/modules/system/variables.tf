@@ -256,10 +256,26 @@ variable "configuration_extra" {
   default     = ""
 }
 
-variable "backup_configuration" {
-  description = "The nightly job, as the agents of the API tier read it: TOML that begins with a table."
-  type        = string
-  default     = ""
+variable "backup" {
+  description = "The nightly snapshot, which the agents of the API tier make (docs/backups.md); null for none. With restore_class it is restored once a month for proof, to an instance of that class that nobody reaches. With dump there is a dump as well: its user is one of the database that may connect with IAM's tokens; age_recipients are those who can read it, or whoever may use the environment's key."
+  type = object({
+    schedule          = optional(string, "20 0 * * *")
+    timezone          = optional(string, "UTC")
+    keep_daily        = optional(number, 14)
+    keep_weekly       = optional(number, 5)
+    keep_monthly      = optional(number, 12)
+    copies_keep_daily = optional(number, 7)
+    restore_class     = optional(string)
+    dump = optional(object({
+      schedule       = optional(string, "0 2 * * *")
+      user           = optional(string, "backup")
+      age_recipients = optional(list(string), [])
+      keep_daily     = optional(number, 35)
+      keep_monthly   = optional(number, 36)
+      keep_yearly    = optional(number, 3)
+    }))
+  })
+  default = {}
 }
 
 variable "backup_copies" {
@@ -365,12 +381,6 @@ variable "generated_directory" {
   description = "Where alarms.json and cloudwatch-dashboard.json are; null for terraform/generated."
   type        = string
   default     = null
-}
-
-variable "alarm_labels" {
-  description = "What else alarms are made for each of; see modules/observability."
-  type        = map(list(string))
-  default     = {}
 }
 
 variable "alerts" {

@@ -70,6 +70,47 @@ module "full" {
     page   = { topic_arn = "arn:aws:sns:eu-west-1:123456789012:shop-production-page", min_level = "error" }
     ticket = { topic_arn = "arn:aws:sns:eu-west-1:123456789012:shop-production-ticket", topics = ["deployment", "crash-loop"] }
   }
+  backup_store = "s3://shop-production-backups-123456789012"
+  backups = {
+    nightly = {
+      kind     = "rds-snapshot"
+      database = "shop-production"
+      schedule = "20 0 * * *"
+      levels   = ["L0", "L3"]
+      keep     = { keep_daily = 14, keep_weekly = 5, keep_monthly = 12 }
+      copies = {
+        eu-central-1 = { key_arn = "arn:aws:kms:eu-central-1:123456789012:key/1", keep = { keep_daily = 7 } }
+      }
+      restore = { subnet_group = "shop-production", security_groups = ["sg-0123456789abcdef0"], class = "db.t4g.medium", parameter_group = "shop-production" }
+    }
+    dump = {
+      kind     = "pg-dump"
+      database = "app"
+      schedule = "0 2 * * *"
+      timezone = "Europe/Dublin"
+      keep     = { keep_daily = 35 }
+      connection = {
+        host        = "shop-production.abcdefghijkl.eu-west-1.rds.amazonaws.com"
+        port        = 5432
+        user        = "backup"
+        tls_ca_file = "/etc/ssl/certs/ca-certificates.crt"
+        kms_key     = "arn:aws:kms:eu-west-1:123456789012:key/1"
+      }
+    }
+    dump-for-others = {
+      kind     = "mysql-dump"
+      database = "app"
+      schedule = "every 6h"
+      keep     = { keep_last = 4 }
+      connection = {
+        host           = "shop-production.abcdefghijkl.eu-west-1.rds.amazonaws.com"
+        port           = 3306
+        user           = "backup"
+        tls_ca_file    = "/etc/ssl/certs/ca-certificates.crt"
+        age_recipients = ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]
+      }
+    }
+  }
   extra           = "[poll]\ninterval = \"5s\""
   user_data_extra = "sysctl -w net.core.somaxconn=4096"
 }

@@ -20,6 +20,8 @@ locals {
     metrics               = var.metrics
     traces_sample         = var.traces_sample
     notify                = var.notify
+    backup_store          = var.backup_store
+    backups               = var.backups
     extra                 = var.extra
   })
 

@@ -81,6 +81,40 @@ variable "notify" {
   default = {}
 }
 
+variable "backup_store" {
+  description = "Where the fleet remembers its backups and keeps its dumps: an S3 URL; null where there are none."
+  type        = string
+  default     = null
+}
+
+variable "backups" {
+  description = "Nightly jobs, by name; see docs/backups.md. keep holds rules such as keep_daily, copies what other regions get, connection how a dump is made, restore where a snapshot is restored for proof."
+  type = map(object({
+    kind     = string
+    database = string
+    schedule = string
+    timezone = optional(string, "UTC")
+    levels   = optional(list(string), ["L0"])
+    keep     = map(number)
+    copies   = optional(map(object({ key_arn = string, keep = map(number) })), {})
+    connection = optional(object({
+      host           = string
+      port           = number
+      user           = string
+      tls_ca_file    = string
+      age_recipients = optional(list(string), [])
+      kms_key        = optional(string)
+    }))
+    restore = optional(object({
+      subnet_group    = string
+      security_groups = list(string)
+      class           = string
+      parameter_group = optional(string)
+    }))
+  }))
+  default = {}
+}
+
 variable "extra" {
   description = "More of the agent's configuration, as TOML that begins with a table."
   type        = string
