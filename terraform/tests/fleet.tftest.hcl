@@ -274,7 +274,7 @@ run "an_ordinary_tier" {
       "hooks = [\"groundcrew-launch\",\"groundcrew-terminate\"]",
       "launch_within = \"900s\"",
       "group = \"/groundcrew/shop-production/{tier}\"",
-      "create = false",
+      "create = true",
       "port = 8080",
       "user = \"app\"",
       "API_URL = \"https://api.shop.example.com\"",
