@@ -69,6 +69,8 @@ const routes = {
     setTimeout(() => send(response, 200, `ok ${id}\n`), Number(url.searchParams.get('ms') || 500));
   },
   '/stream': (request, response, url) => stream(response, Number(url.searchParams.get('kb') || 64)),
+  // What a pipeline waits for (docs/pipelines/ci/wait).
+  '/release': (request, response) => send(response, 200, `${env.GROUNDCREW_RELEASE}\n`),
   '/error': (request, response) => send(response, 500, 'error\n'),
   '/crash': () => {
     throw new Error('asked to crash');

@@ -21,8 +21,11 @@ from werkzeug.serving import make_server  # noqa: E402
 from .front import Front  # noqa: E402
 
 
-# Services of moto that are changed here. S3 is not among them: `front` does what it needs.
-CHANGED = ("autoscaling", "cloudwatch", "load_balancing", "logs", "rds", "refreshes")
+# Services of moto that are changed here, and what they lack for Terraform's provider.
+CHANGED = (
+    "autoscaling", "buckets", "budgets", "certificates", "cloudwatch", "load_balancing", "logs",
+    "queues", "rds", "refreshes", "scaling_policies", "traffic_sources",
+)
 
 
 def build(changed=CHANGED):
