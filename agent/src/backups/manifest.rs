@@ -2,6 +2,8 @@
 //! stored, what came out of the database, and how to tell that both are still the same. What is
 //! read here comes from a bucket: it is believed only as far as it can be checked.
 
+use std::collections::BTreeMap;
+
 use groundcrew_core::backups::Kind;
 use groundcrew_core::backups::backup::{Backup, BackupState, Marks, Tag};
 use groundcrew_core::backups::slot::JobName;
@@ -102,12 +104,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// The oldest client that leaves nothing out. Clients of MySQL and MariaDB refuse no server.
-    #[must_use]
-    pub const fn major_of_clients(&self, kind: Kind) -> u32 {
-        match kind {
-            Kind::PgDump | Kind::RdsSnapshot => self.major,
-            Kind::MysqlDump => 0,
+    /// Forgets what was not the same before a dump and `after` it, or is not known: what changed
+    /// meanwhile cannot be told from what is damaged. Of rows the lower number counts, and a table
+    /// that is gone may have been gone before it was dumped.
+    pub fn settle(&mut self, after: Option<&Self>) {
+        let schema = after.and_then(|after| after.schema_sha256.as_ref());
+        self.schema_sha256 = self.schema_sha256.take().filter(|before| Some(before) == schema);
+        let rows: BTreeMap<(&str, &str), Option<u64>> = after
+            .iter()
+            .flat_map(|after| &after.tables)
+            .map(|table| ((table.schema.as_str(), table.name.as_str()), table.rows))
+            .collect();
+        if after.is_some() {
+            let is_there =
+                |table: &Table| rows.contains_key(&(table.schema.as_str(), table.name.as_str()));
+            self.tables.retain(is_there);
+        }
+        for table in &mut self.tables {
+            let after = rows.get(&(table.schema.as_str(), table.name.as_str())).copied().flatten();
+            table.rows = table.rows.zip(after).map(|(before, after)| before.min(after));
         }
     }
 }
@@ -120,7 +135,7 @@ pub struct Table {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// How many rows the server thinks it has; `None` when it does not know.
+    /// How many rows the server thinks it has, at least; `None` when it does not know.
     pub rows: Option<u64>,
 }
 
@@ -256,5 +271,43 @@ impl Manifest {
             created_s: Some(self.created_s),
             bytes: Some(self.plain.bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_counts_when_it_says_so_twice() {
+        let server = |schema: &str, tables: &[(&str, Option<u64>)]| Server {
+            version: "15.1".into(),
+            major: 15,
+            system: "1/2".into(),
+            database: "shop".into(),
+            lsn: None,
+            encoding: "UTF8".into(),
+            extensions: Vec::new(),
+            roles: Vec::new(),
+            schema_sha256: Some(schema.to_owned()),
+            tables: tables
+                .iter()
+                .map(|(name, rows)| Table {
+                    schema: "public".into(),
+                    name: (*name).to_owned(),
+                    rows: *rows,
+                })
+                .collect(),
+        };
+        let check = |after: Option<Server>, schema: Option<&str>, rows: &[Option<u64>]| {
+            let mut before = server("x", &[("a", Some(5000)), ("b", None), ("c", Some(7))]);
+            before.settle(after.as_ref());
+            assert_eq!(before.schema_sha256.as_deref(), schema);
+            assert_eq!(before.tables.iter().map(|table| table.rows).collect::<Vec<_>>(), rows);
+        };
+        check(None, None, &[None; 3]);
+        let drained = server("x", &[("a", Some(0)), ("b", Some(9)), ("c", Some(8))]);
+        check(Some(drained), Some("x"), &[Some(0), None, Some(7)]);
+        check(Some(server("y", &[("a", Some(6000))])), None, &[Some(5000)]);
     }
 }

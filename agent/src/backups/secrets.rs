@@ -22,6 +22,9 @@ pub struct Login {
     pub user: String,
     /// The password, if one is needed.
     pub password: Option<Secret>,
+    /// It is a token of IAM, which goes to the server as it is: none but a connection with TLS may
+    /// carry it.
+    pub is_token: bool,
 }
 
 /// Why there is no login.
@@ -77,6 +80,7 @@ struct Kept {
 /// Fetches what `connection` is entered with.
 pub async fn login(connection: &Connection) -> Result<Login, SecretError> {
     let user = connection.user.clone();
+    let is_token = connection.password == Password::Iam;
     let password = match &connection.password {
         Password::None => None,
         Password::File(name) => Some(credential::read(name)?),
@@ -85,7 +89,7 @@ pub async fn login(connection: &Connection) -> Result<Login, SecretError> {
         }
         Password::Iam => Some(db_token(&connection.host, connection.port, &user).await?),
     };
-    Ok(Login { user, password: password.map(Secret::new) })
+    Ok(Login { user, password: password.map(Secret::new), is_token })
 }
 
 fn kept(name: &str, text: &str, user: String) -> Result<Login, SecretError> {
@@ -96,7 +100,7 @@ fn kept(name: &str, text: &str, user: String) -> Result<Login, SecretError> {
         return if user.is_empty() {
             Err(shape("is a plain password, and the host's file names no user"))
         } else {
-            Ok(Login { user, password })
+            Ok(Login { user, password, is_token: false })
         };
     }
     // What serde would say may quote the secret.
@@ -106,7 +110,7 @@ fn kept(name: &str, text: &str, user: String) -> Result<Login, SecretError> {
     if user.is_empty() {
         return Err(shape("names no user, and neither does the host's file"));
     }
-    Ok(Login { user, password: Some(Secret::new(kept.password)) })
+    Ok(Login { user, password: Some(Secret::new(kept.password)), is_token: false })
 }
 
 #[cfg(test)]
@@ -134,7 +138,8 @@ mod tests {
     #[test]
     fn what_is_secret_is_not_shown() {
         let login = kept("s", "hunter2", "app".into()).unwrap();
-        assert_eq!(format!("{login:?}"), r#"Login { user: "app", password: Some(Secret(..)) }"#);
+        let shown = r#"Login { user: "app", password: Some(Secret(..)), is_token: false }"#;
+        assert_eq!(format!("{login:?}"), shown);
         let error = kept("s", r#"{"pass":"hunter2"}"#, "app".into()).unwrap_err();
         assert!(!crate::errors::chain(&error).contains("hunter2"), "{error}");
     }

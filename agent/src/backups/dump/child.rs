@@ -54,6 +54,8 @@ pub enum ChildError {
         program: Utf8PathBuf,
         /// What it said, or how it ended.
         said: String,
+        /// Its exit code; `None`: a signal ended it.
+        code: Option<i32>,
     },
     /// It was stopped on request.
     #[error("{program} was stopped")]
@@ -168,7 +170,8 @@ pub async fn ask(
         }
         if !status.success() {
             let said = complaint(&said, false).unwrap_or_else(|| status.to_string());
-            return Err(ChildError::Failed { program: program.to_owned(), said });
+            let code = status.code();
+            return Err(ChildError::Failed { program: program.to_owned(), said, code });
         }
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };

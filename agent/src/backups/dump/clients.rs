@@ -8,6 +8,7 @@ use groundcrew_core::backups::Kind;
 use tokio_util::sync::CancellationToken;
 
 use super::child::{ChildError, ask, command};
+use crate::backups::manifest::Server;
 
 /// Directories that are looked at.
 const DIRECTORIES_MAX: usize = 64;
@@ -82,9 +83,7 @@ pub async fn find(kind: Kind, stop: &CancellationToken) -> Vec<Clients> {
         Kind::MysqlDump => &["mariadb-dump", "mysqldump"],
     };
     let mut found: Vec<Clients> = Vec::new();
-    for directory in directories() {
-        let there = names.iter().find(|name| is_itself(&directory.join(name), names));
-        let Some(dump) = there else { continue };
+    for (directory, dump) in programs(names) {
         let program = directory.join(dump);
         let mut asked = command(&program);
         asked.arg("--version");
@@ -113,6 +112,39 @@ pub fn choose(found: &[Clients], tool: &'static str, server: u32) -> Result<Clie
     oldest.ok_or(ClientsError::Older { tool, server, found: newest })
 }
 
+/// The same for `server` as it is or was, of either kind. Clients of MySQL and MariaDB refuse no
+/// server, but each knows best what its own maker's has: the maker counts first, then the version.
+pub fn choose_for(
+    found: &[Clients],
+    kind: Kind,
+    tool: &'static str,
+    server: &Server,
+) -> Result<Clients, ClientsError> {
+    match kind {
+        Kind::PgDump | Kind::RdsSnapshot => choose(found, tool, server.major),
+        Kind::MysqlDump => {
+            let mariadb = server.version.contains("MariaDB");
+            choose_mysql(found, tool, mariadb, server.major)
+        }
+    }
+}
+
+fn choose_mysql(
+    found: &[Clients],
+    tool: &'static str,
+    mariadb: bool,
+    server: u32,
+) -> Result<Clients, ClientsError> {
+    let best = found.iter().min_by_key(|clients| {
+        let Clients { major, .. } = **clients;
+        let is_older = major < server;
+        // Of older ones the newest.
+        let distance = if is_older { server - major } else { major - server };
+        (clients.mariadb != mariadb, is_older, distance)
+    });
+    best.cloned().ok_or(ClientsError::None { tool })
+}
+
 /// The first number in what a program says of its version: `pg_dump (PostgreSQL) 15.18 (Debian)`,
 /// `mysqldump  Ver 8.0.36 for Linux`; of MariaDB the number of its distribution, as in
 /// `mariadb-dump  Ver 10.19 Distrib 10.11.6-MariaDB`.
@@ -121,6 +153,20 @@ fn major(version: &str) -> Option<u32> {
     let after = after.split_once("from ").map_or(after, |(_, after)| after);
     let mut words = after.split(|c: char| c.is_whitespace() || c == ',');
     words.find_map(|word| word.split('.').next()?.parse().ok())
+}
+
+/// The programs of these names. One that is there under two of them is found once.
+fn programs(names: &[&'static str]) -> Vec<(Utf8PathBuf, &'static str)> {
+    let mut all = Vec::new();
+    for directory in directories() {
+        let mut seen = std::collections::BTreeSet::new();
+        for name in names.iter().filter(|name| is_itself(&directory.join(name), names)) {
+            if directory.join(name).canonicalize_utf8().is_ok_and(|real| seen.insert(real)) {
+                all.push((directory.clone(), *name));
+            }
+        }
+    }
+    all
 }
 
 /// Whether it is the program that it is called. Debian puts a script in its place that chooses a
@@ -170,6 +216,28 @@ mod tests {
         assert!(error.contains("18") && error.contains("17"), "{error}");
         let error = choose(&[], "pg_dump", 16).unwrap_err().to_string();
         assert!(error.contains("no pg_dump"), "{error}");
+    }
+
+    #[test]
+    fn of_two_makers_the_servers_own_is_taken_first() {
+        let of = |mariadb: bool, major| Clients { mariadb, ..clients(major) };
+        let all = [of(true, 10), of(false, 8), of(true, 11), of(false, 9), of(false, 5)];
+        for (mariadb, server, expected) in [
+            (false, 8, (false, 8)),
+            (false, 5, (false, 5)),
+            (false, 9, (false, 9)),
+            (false, 12, (false, 9)),
+            (true, 10, (true, 10)),
+            (true, 5, (true, 10)),
+            (true, 12, (true, 11)),
+        ] {
+            let best = choose_mysql(&all, "mysqldump", mariadb, server).unwrap();
+            assert_eq!((best.mariadb, best.major), expected, "{mariadb} {server}");
+        }
+        let other = choose_mysql(&[of(true, 10), of(true, 11)], "mysqldump", false, 8).unwrap();
+        assert_eq!(other.major, 10);
+        let none = choose_mysql(&[], "mysqldump", false, 8).unwrap_err().to_string();
+        assert!(none.contains("no mysqldump"), "{none}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ const PSQL: [&str; 5] = ["--no-psqlrc", "--no-align", "--tuples-only", "--quiet"
 
 /// Each statement answers with one JSON object, or fails alone: what may be asked differs. Names
 /// are qualified wherever they are printed, because nothing but the catalog is searched for them.
+/// Rows are estimates of two ages, and the lower one counts: that of the last ANALYZE does not know
+/// that a table was emptied since. A replica has only that one, and says nothing.
 const POSTGRES: &str = r#"
 set search_path = pg_catalog;
 select json_build_object('version', current_setting('server_version'),
@@ -42,7 +44,8 @@ with own as (
     and c.relpersistence <> 't' and not exists (select from pg_depend d
       where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'))
 select json_build_object('table', json_build_array(nspname, relname,
-  case when reltuples >= 0 then reltuples::bigint end))
+  case when reltuples >= 0 and not pg_is_in_recovery()
+    then least(reltuples::bigint, pg_stat_get_live_tuples(oid)) end))
   from own where relkind = 'r' order by reltuples desc, nspname, relname limit 10000;
 with own as (
   select c.oid, n.nspname, c.relname, c.relkind

@@ -107,7 +107,7 @@ impl Dumps {
         let session = self.session().await?;
         let found = clients::find(kind, stop).await;
         let mut server = ask_any(kind, &session, &found, stop).await?;
-        let clients = clients::choose(&found, tool(kind), server.major_of_clients(kind))?;
+        let clients = clients::choose_for(&found, kind, tool(kind), &server)?;
         let previous_bytes = self.previous(&id).await?;
         let context = context(&self.settings, &id);
         let (seal, note) = Seal::make(&self.settings.encryption, &self.kms, &context).await?;
@@ -123,9 +123,7 @@ impl Dumps {
             }
         };
         if status.success() {
-            // What changed meanwhile cannot be told from what is damaged.
-            let same = self.schema(&found, stop).await == server.schema_sha256;
-            server.schema_sha256 = server.schema_sha256.filter(|_| same);
+            server.settle(self.server_now(&found, stop).await.as_ref());
         }
         let facts = DumpFacts {
             exit_code: status.code(),
@@ -152,12 +150,11 @@ impl Dumps {
         Ok(facts)
     }
 
-    /// The schema as it is now, if it can be had. Signed in anew: a token of IAM is good for
+    /// What the server says now, if it can be had. Signed in anew: a token of IAM is good for
     /// minutes, and a dump takes hours.
-    async fn schema(&self, found: &[Clients], stop: &CancellationToken) -> Option<String> {
+    async fn server_now(&self, found: &[Clients], stop: &CancellationToken) -> Option<Server> {
         let session = self.session().await.ok()?;
-        let server = ask_any(self.settings.job.kind, &session, found, stop).await.ok()?;
-        server.schema_sha256
+        ask_any(self.settings.job.kind, &session, found, stop).await.ok()
     }
 
     /// Remembers an upload until it is committed or aborted.
@@ -321,7 +318,8 @@ impl Dumps {
         self.shelf.delete(id).await.map_err(|error| error.call_error())
     }
 
-    /// Sets tags of a dump; one without a value is taken away.
+    /// Sets the tag that keeps a dump; one without a value is taken away. Dumps have no other that
+    /// changes: who reads one says so by itself.
     pub async fn mark(&self, id: &str, tags: &[Tag]) -> Result<(), CallError> {
         self.shelf.mark(id, tags).await.map_err(|error| error.call_error())
     }

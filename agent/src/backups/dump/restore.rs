@@ -2,6 +2,7 @@
 //! Nothing is ever written over what is there, and of PostgreSQL all of a dump is there in the end,
 //! or none of it.
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use groundcrew_core::backups::Kind;
@@ -31,6 +32,16 @@ pub struct Target {
     kind: Kind,
     connection: Connection,
     database: String,
+}
+
+/// What came of a client that was fed a dump.
+pub(in crate::backups) struct Fed {
+    /// What came of the dump.
+    pub(in crate::backups) fetched: Fetched,
+    /// How the client ended.
+    pub(in crate::backups) status: ExitStatus,
+    /// The beginning of what it said.
+    pub(in crate::backups) said: String,
 }
 
 /// What was restored.
@@ -139,7 +150,12 @@ impl Dumps {
         let login = self.target_login(target).await?;
         let session = Session::open(target.kind, &target.connection, &target.database, login)?;
         let found = clients::find(target.kind, stop).await;
-        let clients = clients::choose(&found, "pg_restore", manifest.client_major)?;
+        let clients = match target.kind {
+            Kind::PgDump | Kind::RdsSnapshot => {
+                clients::choose(&found, "pg_restore", manifest.client_major)?
+            }
+            Kind::MysqlDump => clients::choose_for(&found, target.kind, "mysql", &manifest.server)?,
+        };
         prepare(&session, &clients, &manifest, stop).await?;
         let all = manifest.stored.bytes;
         if target.kind == Kind::MysqlDump {
@@ -188,14 +204,15 @@ impl Dumps {
         };
         let user = target.connection.user.clone();
         if let Ok(password) = std::env::var(variable) {
-            return Ok(Login { user, password: Some(Secret::new(password)) });
+            let password = Some(Secret::new(password));
+            return Ok(Login { user, password, is_token: false });
         }
         match &self.parts().0.connection {
             Some(own) if own.host == target.connection.host => {
                 let own = Connection { user, ..own.clone() };
                 Ok(secrets::login(&own).await?)
             }
-            _ => Ok(Login { user, password: None }),
+            _ => Ok(Login { user, password: None, is_token: false }),
         }
     }
 
@@ -220,11 +237,24 @@ impl Dumps {
     pub(in crate::backups) async fn feed(
         &self,
         program: &camino::Utf8Path,
-        mut command: Command,
+        command: Command,
         manifest: &Manifest,
         opener: Opener,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<String>, DumpError> {
+        let fed = self.feed_to(program, command, manifest, opener, progress).await?;
+        Ok(fed.findings(program))
+    }
+
+    /// The same, with what the client said. One that was killed says nothing about the dump.
+    pub(in crate::backups) async fn feed_to(
+        &self,
+        program: &camino::Utf8Path,
+        mut command: Command,
+        manifest: &Manifest,
+        opener: Opener,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Fed, DumpError> {
         let failed = |source| DumpError::Bytes {
             operation: "make a pipe for",
             object: program.to_string(),
@@ -237,14 +267,26 @@ impl Dumps {
         let shelf = self.parts().1;
         let fetching = fetch(shelf, manifest, opener, writer, progress);
         let (fetched, ended) = tokio::join!(fetching, client.wait());
-        let (Fetched { mut findings, refused }, (status, said)) = (fetched?, ended?);
+        let (fetched, (status, said)) = (fetched?, ended?);
+        if fetched.findings.is_empty() && status.code().is_none() {
+            let (program, said) = (program.to_owned(), status.to_string());
+            return Err(ChildError::Failed { program, said, code: None }.into());
+        }
+        Ok(Fed { fetched, status, said })
+    }
+}
+
+impl Fed {
+    /// What is wrong, as clauses.
+    pub(in crate::backups) fn findings(self, program: &camino::Utf8Path) -> Vec<String> {
+        let Self { fetched: Fetched { mut findings, refused }, status, said } = self;
         let complaint = complaint(&said, status.success());
         if findings.is_empty() && (refused || !status.success() || complaint.is_some()) {
             let name = program.file_name().unwrap_or_default();
             let said = complaint.unwrap_or_else(|| status.to_string());
             findings.push(format!("{name} could not use it: {said}"));
         }
-        Ok(findings)
+        findings
     }
 }
 
@@ -312,12 +354,26 @@ pub(in crate::backups) async fn statement(
     sql: &str,
     stop: &CancellationToken,
 ) -> Result<String, ChildError> {
+    statement_within(session, clients, kind, sql, STATEMENT_WITHIN, stop).await
+}
+
+/// The same with a time of its own.
+pub(in crate::backups) async fn statement_within(
+    session: &Session,
+    clients: &Clients,
+    kind: Kind,
+    sql: &str,
+    within: Duration,
+    stop: &CancellationToken,
+) -> Result<String, ChildError> {
     let program = clients.program(clients.asker(kind));
     let mut command = session.command(&program, clients);
     match kind {
         Kind::PgDump | Kind::RdsSnapshot => {
             command.args(["--no-psqlrc", "--no-align", "--tuples-only", "--quiet"]);
-            command.args(["--field-separator=\t", "--set=ON_ERROR_STOP=1", "--command", sql]);
+            // An error is told from another by its SQLSTATE.
+            command.args(["--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose"]);
+            command.args(["--field-separator=\t", "--command", sql]);
         }
         Kind::MysqlDump => {
             command.args(["--batch", "--raw", "--skip-column-names", "--binary-mode"]);
@@ -327,7 +383,7 @@ pub(in crate::backups) async fn statement(
             command.arg(format!("--execute={sql}"));
         }
     }
-    ask(&program, command, String::new(), STATEMENT_WITHIN, stop).await
+    ask(&program, command, String::new(), within, stop).await
 }
 
 #[cfg(test)]

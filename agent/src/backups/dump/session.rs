@@ -19,6 +19,15 @@ use crate::backups::secrets::{Login, Secret};
 /// Where hosts keep the certificates that they trust (Debian, Red Hat).
 const CA_FILES: [&str; 2] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+/// Where the certificates of RDS are looked for, which no host trusts by itself (rdsdocs:
+/// UsingWithRDS.SSL).
+const RDS_CA_FILES: [&str; 2] =
+    ["/usr/share/groundcrew/rds-global-bundle.pem", "/etc/groundcrew/rds-global-bundle.pem"];
+/// Where they come from.
+const RDS_CA_URL: &str = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem";
+/// The same for the regions in China.
+const RDS_CA_URL_CN: &str =
+    "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/global/global-bundle.pem";
 /// How long a client may take to connect, in seconds.
 const CONNECT_WITHIN_S: &str = "20";
 /// What a session of hours needs: nobody ends its statements, nor its transaction while it waits
@@ -47,6 +56,19 @@ pub enum SessionError {
     /// There is nothing that certificates could be checked against.
     #[error("tls = \"verify-full\" needs certificates: this host keeps none, name a tls_ca_file")]
     NoCertificates,
+    /// The certificates of RDS are not there.
+    #[error(
+        "tls = \"verify-full\" with {host} needs the certificates of RDS: put {url} at {path}, or \
+         name a tls_ca_file"
+    )]
+    NoRdsCertificates {
+        /// The server.
+        host: String,
+        /// Where they come from.
+        url: &'static str,
+        /// Where they are looked for.
+        path: &'static str,
+    },
 }
 
 /// A database, and the way in. The password's file goes when this is dropped.
@@ -58,6 +80,7 @@ pub struct Session {
     user: String,
     ca_file: Option<Utf8PathBuf>,
     password: Option<Secret>,
+    is_token: bool,
     /// Of PostgreSQL, which has a file for the password alone.
     pass_file: Option<File>,
     /// Of MySQL, which has all of it in one file: of MySQL's clients, and of MariaDB's.
@@ -72,18 +95,11 @@ impl Session {
         database: &str,
         login: Login,
     ) -> Result<Self, SessionError> {
-        let Login { user, password } = login;
+        let Login { user, password, is_token } = login;
         if password.as_ref().is_some_and(|secret| secret.reveal().contains(['\n', '\r', '\0'])) {
             return Err(SessionError::Password { user });
         }
-        let ca_file = match (&connection.tls_ca_file, connection.tls) {
-            (Some(file), _) => Some(file.into()),
-            (None, Tls::VerifyFull) => {
-                let there = CA_FILES.into_iter().find(|file| Utf8Path::new(file).is_file());
-                Some(there.ok_or(SessionError::NoCertificates)?.into())
-            }
-            (None, Tls::Require | Tls::Off) => None,
-        };
+        let ca_file = ca_file(connection, |file| Utf8Path::new(file).is_file())?;
         let (connection, database) = (connection.clone(), database.to_owned());
         let mut session = Self {
             kind,
@@ -92,6 +108,7 @@ impl Session {
             user,
             ca_file,
             password,
+            is_token,
             pass_file: None,
             options: None,
         };
@@ -121,7 +138,9 @@ impl Session {
 
     /// The same server and user, another database.
     pub fn to(&self, database: &str) -> Result<Self, SessionError> {
-        let login = Login { user: self.user.clone(), password: self.password.clone() };
+        let Self { user, password, is_token, .. } = self;
+        let (user, password) = (user.clone(), password.clone());
+        let login = Login { user, password, is_token: *is_token };
         Self::open(self.kind, &self.connection, database, login)
     }
 
@@ -184,9 +203,43 @@ impl Session {
         if let Some(file) = &self.ca_file {
             lines.push(format!("ssl-ca={}", quoted(file.as_str())));
         }
+        if self.is_token && !mariadb && *tls != Tls::Off {
+            // RDS takes the token as it is (rdsdocs: UsingWithRDS.IAMDBAuth). Clients of MySQL send
+            // nothing so unless they are told to, and those of MariaDB know no such option.
+            lines.push("enable-cleartext-plugin".to_owned());
+        }
         lines.push(format!("[mysql]\nconnect-timeout={CONNECT_WITHIN_S}\n"));
         lines.join("\n")
     }
+}
+
+/// The certificates that a server is checked against. Those of RDS are signed by authorities of its
+/// own; the proxies of RDS have certificates that everybody trusts.
+fn ca_file(
+    connection: &Connection,
+    is_file: impl Fn(&str) -> bool,
+) -> Result<Option<Utf8PathBuf>, SessionError> {
+    match (&connection.tls_ca_file, connection.tls) {
+        (Some(file), _) => return Ok(Some(file.into())),
+        (None, Tls::Require | Tls::Off) => return Ok(None),
+        (None, Tls::VerifyFull) => {}
+    }
+    let host = connection.host.trim_end_matches('.').to_ascii_lowercase();
+    let (is_cn, is_rds) =
+        (host.ends_with(".rds.amazonaws.com.cn"), host.ends_with(".rds.amazonaws.com"));
+    let is_proxy = host.split('.').nth(1).is_some_and(|label| label.starts_with("proxy-"));
+    let own = (is_cn || is_rds) && !is_proxy;
+    let files = if own { RDS_CA_FILES } else { CA_FILES };
+    let there = files.into_iter().find(|file| is_file(file));
+    let none = || match own {
+        true => SessionError::NoRdsCertificates {
+            host: connection.host.clone(),
+            url: if is_cn { RDS_CA_URL_CN } else { RDS_CA_URL },
+            path: RDS_CA_FILES[0],
+        },
+        false => SessionError::NoCertificates,
+    };
+    Ok(Some(there.ok_or_else(none)?.into()))
 }
 
 /// The socket in a directory, or the path itself when it is one.
@@ -237,7 +290,57 @@ mod tests {
     }
 
     fn login(password: &str) -> Login {
-        Login { user: "app".into(), password: Some(Secret::new(password.into())) }
+        let password = Some(Secret::new(password.into()));
+        Login { user: "app".into(), password, is_token: false }
+    }
+
+    #[test]
+    fn servers_of_rds_are_checked_against_its_own_authorities() {
+        let check = |host: &str, there: &[&str], expected: Result<&str, &str>| {
+            let connection = Connection { host: host.into(), ..connection(Tls::VerifyFull) };
+            let found = ca_file(&connection, |file| there.contains(&file));
+            let found = found.map(Option::unwrap).map_err(|error| error.to_string());
+            match expected {
+                Ok(file) => assert_eq!(found.as_deref(), Ok(Utf8Path::new(file)), "{host}"),
+                Err(part) => {
+                    let error = found.unwrap_err();
+                    assert!(error.contains(part) && part.len() > 20, "{error}");
+                }
+            }
+        };
+        let (public, usr, etc) = (CA_FILES[0], RDS_CA_FILES[0], RDS_CA_FILES[1]);
+        let rds = "shop.abc.eu-central-1.rds.amazonaws.com";
+        check(rds, &[public, usr, etc], Ok(usr));
+        check("Shop.abc.eu-central-1.RDS.amazonaws.com.", &[public, etc], Ok(etc));
+        check(rds, &[public], Err(RDS_CA_URL));
+        check(rds, &[public], Err(usr));
+        check("shop.abc.cn-north-1.rds.amazonaws.com.cn", &[public], Err(RDS_CA_URL_CN));
+        check("shop.proxy-abc.eu-central-1.rds.amazonaws.com", &[public, usr], Ok(public));
+        check("db.example", &[public, usr], Ok(public));
+        check("db.example", &[usr], Err("this host keeps none"));
+        let none = ca_file(&Connection { host: rds.into(), ..connection(Tls::Require) }, |_| true);
+        assert_eq!(none.unwrap(), None);
+        let own = Connection { tls_ca_file: Some("/x".into()), ..connection(Tls::VerifyFull) };
+        assert_eq!(ca_file(&own, |_| false).unwrap().unwrap(), "/x");
+    }
+
+    #[test]
+    fn a_token_is_sent_as_it_is_and_only_over_tls() {
+        for (tls, is_token, expected) in [
+            (Tls::Require, true, true),
+            (Tls::VerifyFull, true, true),
+            (Tls::Off, true, false),
+            (Tls::Require, false, false),
+        ] {
+            let connection = Connection { tls_ca_file: Some("/x".into()), ..connection(tls) };
+            let login = Login { is_token, ..login("token") };
+            let session = Session::open(Kind::MysqlDump, &connection, "shop", login).unwrap();
+            let other = session.to("other").unwrap();
+            for session in [&session, &other] {
+                let has = |mariadb| session.my_cnf(mariadb).contains("enable-cleartext-plugin");
+                assert_eq!((has(false), has(true)), (expected, false), "{tls:?} {is_token}");
+            }
+        }
     }
 
     #[test]

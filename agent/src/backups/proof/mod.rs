@@ -2,7 +2,9 @@
 //! is then what it was (L2). What is found wrong is said as clauses; what keeps a proof from being
 //! tried says nothing about the dump, and is an error. Whatever is started here is ended here.
 
+mod assertions;
 mod compare;
+mod prepare;
 mod scratch;
 
 use std::time::Duration;
@@ -12,30 +14,31 @@ use groundcrew_core::backups::Kind;
 use groundcrew_core::backups::call::CallError;
 use groundcrew_core::backups::limits::PROVE_WITHIN;
 use groundcrew_core::backups::proof::Level;
-use groundcrew_core::backups::settings::{Assertion, BackupSettings, Connection};
+use groundcrew_core::backups::settings::BackupSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::dump::child::command;
 use super::dump::clients::{self, Clients};
 use super::dump::fetch::{Fetched, fetch};
-use super::dump::restore::{encoding, statement};
-use super::dump::session::Session;
+use super::dump::restore::statement_within;
 use super::dump::{DumpError, Dumps, directory, facts};
 use super::manifest::Manifest;
-use super::{seal, secrets};
+use super::seal;
+use crate::errors::Chain;
+pub use assertions::assert_at;
+use assertions::assertions;
+use prepare::{judge, prepare};
 use scratch::Scratch;
 
 /// How long the rows of all tables may take to be counted.
 const COUNT_WITHIN: Duration = Duration::from_hours(1);
+/// How long what was restored may take to be analyzed.
+const ANALYZE_WITHIN: Duration = Duration::from_mins(30);
 /// The database of a scratch server, and who owns it.
 const RESTORED: &str = "restored";
 /// How many times the dump's size a scratch server needs: the data, its indexes, and what is
 /// written ahead.
 const SPACE_TIMES: u64 = 3;
-/// Extensions of one database that are made beforehand.
-const EXTENSIONS_MAX: usize = 100;
-/// Roles that are made beforehand.
-const ROLES_MAX: usize = 1000;
 
 const _: () = assert!(COUNT_WITHIN.as_secs() < PROVE_WITHIN.as_secs());
 
@@ -137,121 +140,32 @@ impl Dumps {
         command.args(["--no-owner", "--no-acl", "--no-comments", "--no-security-labels"]);
         command.args(["--no-publications", "--no-subscriptions", "--no-tablespaces"]);
         command.args(["--no-password", "--dbname", RESTORED]);
-        let mut findings = self.feed(&program, command, manifest, opener, &|_| {}).await?;
+        let fed = self.feed_to(&program, command, manifest, opener, &|_| {}).await?;
+        let mut findings = judge(fed, &manifest.server, &program)?;
         if !findings.is_empty() {
             return Ok(findings);
         }
+        // Nobody plans well without it. What cannot be analyzed is slower, and as good.
+        let kind = manifest.kind;
+        let analyzed =
+            statement_within(&session, clients, kind, "analyze", ANALYZE_WITHIN, stop).await;
+        if let Err(error) = analyzed {
+            tracing::warn!(error = %Chain(&error), "what was restored is not analyzed");
+        }
         let failed = |source| DumpError::Facts { database: RESTORED.to_owned(), source };
         let own = scratch.session(scratch::SUPERUSER, RESTORED)?;
-        let restored = facts::ask_server(manifest.kind, &own, clients, stop).await;
+        let restored = facts::ask_server(kind, &own, clients, stop).await;
         let restored = restored.map_err(failed)?;
         let counted = facts::count_rows(&own, clients, COUNT_WITHIN, stop).await.map_err(failed)?;
         let percent_min = settings.proof.rows_percent_min;
-        findings.extend(compare::compare(&manifest.server, &restored, &counted, percent_min));
-        let asserted =
-            assertions(&settings.proof.assertions, &session, clients, manifest.kind, stop).await;
-        findings.extend(asserted);
+        findings.extend(compare::compare(&manifest.server, &restored, &counted));
+        for fewer in compare::fewer(&manifest.server, &counted, percent_min) {
+            tracing::warn!(job = %manifest.job, slot = %manifest.slot, "{fewer}");
+        }
+        let all = &settings.proof.assertions;
+        findings.extend(assertions(all, &session, clients, kind, stop).await?);
         Ok(findings)
     }
-}
-
-/// What a dump takes for granted and does not hold: its roles, and extensions that only a superuser
-/// may make.
-async fn prepare(
-    scratch: &Scratch,
-    clients: &Clients,
-    manifest: &Manifest,
-    stop: &CancellationToken,
-) -> Result<(), DumpError> {
-    let kind = manifest.kind;
-    let server = &manifest.server;
-    let admin = scratch.session(scratch::SUPERUSER, "postgres")?;
-    let mut roles = vec![RESTORED];
-    let known = [RESTORED, scratch::SUPERUSER];
-    let others = server.roles.iter().map(String::as_str).filter(|role| !known.contains(role));
-    roles.extend(others.take(ROLES_MAX));
-    for role in roles {
-        let login = if role == RESTORED { "login" } else { "nologin" };
-        let sql = format!("create role {} {login}", quoted(role));
-        statement(&admin, clients, kind, &sql, stop).await?;
-    }
-    let encoding = encoding(server);
-    let sql = format!(
-        "create database {RESTORED} owner {RESTORED} template template0 locale 'C' \
-         encoding '{encoding}'"
-    );
-    statement(&admin, clients, kind, &sql, stop).await?;
-    let own = scratch.session(scratch::SUPERUSER, RESTORED)?;
-    for (name, schema) in server.extensions.iter().take(EXTENSIONS_MAX) {
-        if schema != "public" && schema != "pg_catalog" {
-            // The dump makes the schema first, and then the extension, if that is a trusted one.
-            continue;
-        }
-        let sql = format!("create extension if not exists {} cascade", quoted(name));
-        let made = statement(&own, clients, kind, &sql, stop).await;
-        made.map_err(|error| not_here(format!("extension {name} cannot be made: {error}")))?;
-    }
-    Ok(())
-}
-
-/// An identifier, whatever it holds.
-fn quoted(name: &str) -> String {
-    let name: String = name.chars().filter(|c| *c != '\0').collect();
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Which assertions do not hold, as clauses.
-async fn assertions(
-    all: &[Assertion],
-    session: &Session,
-    clients: &Clients,
-    kind: Kind,
-    stop: &CancellationToken,
-) -> Vec<String> {
-    let mut findings = Vec::new();
-    for Assertion { name, sql } in all {
-        // A client would take it for a command of its own.
-        let said = if sql.trim_start().starts_with('\\') {
-            Err("it is no statement of SQL".to_owned())
-        } else {
-            let said = statement(session, clients, kind, sql, stop).await;
-            said.map_err(|error| error.to_string())
-        };
-        if let Err(why) = said.and_then(|said| compare::is_true(&said)) {
-            findings.push(format!("{name:?} is not so: {why}"));
-        }
-    }
-    findings
-}
-
-/// L3: asks the assertions of `settings` at an instance that was restored for it. `kind` is which
-/// protocol its engine speaks. What is wrong, as clauses.
-pub async fn assert_at(
-    settings: &BackupSettings,
-    kind: Kind,
-    host: &str,
-    port: u16,
-    database: &str,
-    stop: &CancellationToken,
-) -> Result<Vec<String>, CallError> {
-    let work = async {
-        let given = settings.proof.restore.as_ref().and_then(|restore| restore.connection.as_ref());
-        let none = || DumpError::NoConnection { job: settings.job.name.to_string() };
-        let connection =
-            Connection { host: host.to_owned(), port, ..given.ok_or_else(none)?.clone() };
-        let login = secrets::login(&connection).await?;
-        let session = Session::open(kind, &connection, database, login)?;
-        let found = clients::find(kind, stop).await;
-        let clients = clients::choose(&found, "psql or mysql", 0)?;
-        // Nobody to talk to says nothing about the backup.
-        statement(&session, &clients, kind, "select 1", stop).await?;
-        Ok(assertions(&settings.proof.assertions, &session, &clients, kind, stop).await)
-    };
-    let done = tokio::select! {
-        done = work => done,
-        () = stop.cancelled() => Err(DumpError::Stopped),
-    };
-    done.map_err(|error: DumpError| error.call_error())
 }
 
 /// Removes what scratch servers of earlier lives have left in the directory of `settings`, which

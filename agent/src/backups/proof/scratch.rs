@@ -166,7 +166,7 @@ impl Scratch {
             tls: Tls::Off,
             tls_ca_file: None,
         };
-        let login = Login { user: user.to_owned(), password: None };
+        let login = Login { user: user.to_owned(), password: None, is_token: false };
         Ok(Session::open(Kind::PgDump, &connection, database, login)?)
     }
 
