@@ -18,7 +18,7 @@ mod multipart;
 mod shared;
 mod upload;
 
-pub use multipart::{Completed, Multipart, Part, PartBody};
+pub use multipart::{Completed, Multipart, Part, PartBody, PartFile};
 pub use shared::{AnswerDate, Dated, ServerDate};
 pub use upload::Upload;
 

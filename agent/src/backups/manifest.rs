@@ -259,14 +259,14 @@ impl Manifest {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// As the core sees it.
+    /// As the core sees it, with these tags.
     #[must_use]
-    pub fn backup(&self, url: String) -> Backup {
+    pub fn backup(&self, url: String, tags: &[Tag]) -> Backup {
         Backup {
             id: self.slot.clone(),
             arn: url,
             state: BackupState::Available,
-            marks: Marks::of(&self.tags),
+            marks: Marks::of(tags),
             resource: self.server.system.clone(),
             created_s: Some(self.created_s),
             bytes: Some(self.plain.bytes),

@@ -92,7 +92,6 @@ pub fn settings(database: &str) -> BackupSettings {
         connection: None,
         database: "shop".to_owned(),
         speaks: Kind::PgDump,
-        within: limits::PROVE_WITHIN,
     };
     let proof = ProofSettings {
         identity_file: None,

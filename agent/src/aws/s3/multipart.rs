@@ -1,7 +1,10 @@
 //! An object written in parts as they come, of a length that nobody knows beforehand. It becomes an
 //! object by one conditional request, and until then nobody sees it.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use aws_sdk_s3::config::Config;
@@ -16,8 +19,11 @@ use super::{Bucket, ErrorKind, S3Error};
 const REQUEST_WITHIN: Duration = Duration::from_mins(5);
 /// The slowest network that a part is sent over: bytes in a second.
 const BYTES_A_SECOND_MIN: u64 = 256 * 1024;
-/// S3 may take minutes to put many parts together.
-const COMPLETE_WITHIN: Duration = Duration::from_mins(12);
+/// S3 may take minutes to put many parts together (API_CompleteMultipartUpload), and says nothing
+/// meanwhile but spaces.
+const COMPLETE_WITHIN: Duration = Duration::from_mins(20);
+/// The same with another attempt: the first may have been cut off.
+const COMPLETE_ALL_WITHIN: Duration = Duration::from_mins(45);
 /// Attempts of one part, all within the time of one request each.
 const ATTEMPTS: u32 = super::super::ATTEMPTS_MAX;
 
@@ -34,8 +40,31 @@ pub struct Multipart {
 pub enum PartBody {
     /// Bytes in memory.
     Memory(Bytes),
-    /// A whole file.
-    File(Arc<tempfile::NamedTempFile>, u64),
+    /// A whole file, which need not have a name any more.
+    File(Arc<PartFile>, u64),
+}
+
+/// A file that a part waits in.
+#[derive(Debug)]
+pub struct PartFile {
+    file: File,
+    /// Whoever listens to it learns that the file is not needed any more.
+    _gone: SyncSender<()>,
+}
+
+impl PartFile {
+    /// Of a file that is written; the receiver's other end goes with it.
+    #[must_use]
+    pub fn new(file: File) -> (Self, Receiver<()>) {
+        let (sender, receiver) = sync_channel(1);
+        (Self { file, _gone: sender }, receiver)
+    }
+
+    /// Where this process can open it anew, which each attempt to send it does.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
 }
 
 /// A part that S3 has.
@@ -66,6 +95,13 @@ impl Bucket {
     /// Removes an object. One that is not there is removed.
     pub async fn remove(&self, key: &str) -> Result<(), S3Error> {
         let done = self.client.delete_object().bucket(&self.name).key(key).send().await;
+        done.map(drop).map_err(|error| self.failed("remove", key, error))
+    }
+
+    /// Removes an object if it still is the version with this etag (`If-Match`).
+    pub async fn remove_if_matches(&self, key: &str, etag: &str) -> Result<(), S3Error> {
+        let remove = self.client.delete_object().bucket(&self.name).key(key);
+        let done = remove.if_match(etag).send().await;
         done.map(drop).map_err(|error| self.failed("remove", key, error))
     }
 }
@@ -100,7 +136,7 @@ impl Multipart {
     async fn stream(
         &self,
         body: PartBody,
-    ) -> Result<(ByteStream, u64, Option<Arc<tempfile::NamedTempFile>>), S3Error> {
+    ) -> Result<(ByteStream, u64, Option<Arc<PartFile>>), S3Error> {
         match body {
             PartBody::Memory(bytes) => {
                 let length = bytes.len() as u64;
@@ -125,7 +161,7 @@ impl Multipart {
         let request = client.complete_multipart_upload().bucket(&self.bucket.name).key(&self.key);
         let request = request.upload_id(&self.id).multipart_upload(parts).if_none_match("*");
         let patient =
-            request.customize().config_override(patience(COMPLETE_WITHIN, COMPLETE_WITHIN));
+            request.customize().config_override(patience(COMPLETE_WITHIN, COMPLETE_ALL_WITHIN));
         let Err(error) = patient.send().await else { return Ok(Completed::Done) };
         let gone = error.code() == Some("NoSuchUpload");
         let error = self.bucket.failed("finish writing", &self.key, error);

@@ -6,6 +6,7 @@ use groundcrew_core::backups::call::{CallError, CallErrorKind, Ticket};
 use super::child::ChildError;
 use super::clients::ClientsError;
 use super::facts::FactsError;
+use super::marks::MarksError;
 use super::session::SessionError;
 use crate::aws::db_token::DbTokenError;
 use crate::aws::kms::KmsError;
@@ -54,6 +55,43 @@ pub enum DumpError {
     /// A manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// What was said about a dump.
+    #[error(transparent)]
+    Marks(#[from] MarksError),
+    /// A person keeps it.
+    #[error("the dump {id} is kept: {why}")]
+    Held {
+        /// The slot, as in the key.
+        id: String,
+        /// The reason.
+        why: String,
+    },
+    /// Somebody reads it.
+    #[error("the dump {id} is being read by {by}")]
+    InUse {
+        /// The slot, as in the key.
+        id: String,
+        /// Who.
+        by: String,
+    },
+    /// It goes.
+    #[error("the dump {id} is being deleted")]
+    Deleting {
+        /// The slot, as in the key.
+        id: String,
+    },
+    /// Others were faster.
+    #[error("{key} changes while it is worked at")]
+    Changed {
+        /// The key.
+        key: String,
+    },
+    /// A mark that dumps do not have.
+    #[error("a dump cannot be marked with {name}")]
+    Mark {
+        /// The tag's name.
+        name: String,
+    },
     /// A file of the host.
     #[error(transparent)]
     File(#[from] FileError),
@@ -148,11 +186,16 @@ impl DumpError {
             Self::Child(_) | Self::Facts { .. } | Self::Bytes { .. } | Self::Stopped => {
                 CallErrorKind::Unclear
             }
+            Self::InUse { .. } | Self::Changed { .. } => CallErrorKind::Unclear,
             Self::Space { .. } | Self::File(_) => CallErrorKind::Unclear,
             Self::Session(_)
             | Self::Clients(_)
             | Self::Seal(_)
             | Self::Manifest(_)
+            | Self::Marks(_)
+            | Self::Held { .. }
+            | Self::Deleting { .. }
+            | Self::Mark { .. }
             | Self::NoDump { .. }
             | Self::NoUpload(_)
             | Self::Gone { .. }

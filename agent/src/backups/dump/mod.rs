@@ -7,7 +7,9 @@ pub mod clients;
 pub mod error;
 pub mod facts;
 pub mod fetch;
+mod marks;
 pub mod pipeline;
+mod reading;
 pub mod restore;
 pub mod session;
 mod shelf;
@@ -19,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use camino::Utf8PathBuf;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use groundcrew_core::backups::Kind;
-use groundcrew_core::backups::backup::{Backup, Tag};
+use groundcrew_core::backups::backup::{Backup, TAG_HOLD, Tag};
 use groundcrew_core::backups::call::{CallError, Put, Ticket};
 use groundcrew_core::backups::proof::{DumpFacts, Inspection};
 use groundcrew_core::backups::settings::BackupSettings;
@@ -313,7 +315,7 @@ impl Dumps {
         self.shelf.list().await.map_err(|error| error.call_error())
     }
 
-    /// Deletes a dump. What is not there is deleted.
+    /// Deletes a dump, unless it is kept or read. What is not there is deleted.
     pub async fn delete(&self, id: &str) -> Result<(), CallError> {
         self.shelf.delete(id).await.map_err(|error| error.call_error())
     }
@@ -321,7 +323,16 @@ impl Dumps {
     /// Sets the tag that keeps a dump; one without a value is taken away. Dumps have no other that
     /// changes: who reads one says so by itself.
     pub async fn mark(&self, id: &str, tags: &[Tag]) -> Result<(), CallError> {
-        self.shelf.mark(id, tags).await.map_err(|error| error.call_error())
+        let work = async {
+            if let Some((name, _)) = tags.iter().find(|(name, _)| name != TAG_HOLD) {
+                return Err(DumpError::Mark { name: name.clone() });
+            }
+            let change = |marks: &mut marks::DumpMarks| {
+                tags.iter().for_each(|(_, reason)| marks.hold(reason));
+            };
+            self.shelf.mark(id, change).await
+        };
+        work.await.map_err(|error| error.call_error())
     }
 
     /// What L0 asks about a dump.
@@ -346,7 +357,7 @@ impl Dumps {
         };
         let key_state = key_state.transpose().map_err(|error| DumpError::Call(error.into()))?;
         let encrypted = manifest.seal != SealNote::None;
-        let backup = Some(manifest.backup(self.shelf.url(id)));
+        let backup = Some(self.shelf.marked(&manifest).await?);
         Ok(Inspection { backup, encrypted, key_state, copies: Vec::new() })
     }
 

@@ -2,17 +2,20 @@
 //! into parts. One blocking thread does all of it, and waits whenever the parts are not taken, so
 //! that the client waits in turn. Nothing of it grows with the dump.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
 use camino::Utf8PathBuf;
 use groundcrew_core::backups::Kind;
 use groundcrew_core::types::Digest;
 use ring::digest::{Context, SHA256};
+use rustix::fs::statvfs;
 use tokio::sync::mpsc;
 
-use crate::aws::s3::PartBody;
+use crate::aws::s3::{PartBody, PartFile};
 use crate::backups::manifest::Content;
 use crate::backups::seal::Seal;
 
@@ -26,6 +29,8 @@ const PART_BYTES: u64 = 8 * 1024 * 1024;
 const PARTS_OF_A_SIZE: u32 = 1000;
 /// The largest part: 10,000 of them then hold 5 TiB, which is S3's limit for an object.
 const PART_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// What a part in a file leaves free: the disk is the application's, too.
+const FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// S3's limit.
 const PARTS_MAX: u32 = 10_000;
 /// How much of the end is looked at for the mark of it.
@@ -163,21 +168,51 @@ impl Write for Sink {
     }
 }
 
-/// Cuts what is written into parts. Those that are larger than the first ones wait in files: only
-/// dumps of more than 8 GB have them, and memory is for the application.
+/// The disk is too full for a part.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{directory} has {free} bytes free, and {needed} are needed for a part of a dump this large"
+)]
+struct NoRoom {
+    directory: Utf8PathBuf,
+    free: u64,
+    needed: u64,
+}
+
+/// Cuts what is written into parts. Those that are larger than the first ones wait in files without
+/// names, which go with whoever has them open: only dumps of more than 8 GB have them, and memory
+/// is for the application. There are two at most, one being sent and one being filled.
 struct Cutter {
     parts: mpsc::Sender<PartBody>,
     directory: Utf8PathBuf,
     /// The part that is being filled, counted from 1.
     number: u32,
     memory: Vec<u8>,
-    file: Option<tempfile::NamedTempFile>,
+    file: Option<File>,
+    /// Ends when the file that was handed on last is sent.
+    sent: Option<Receiver<()>>,
     filled: u64,
+    free_bytes: u64,
 }
 
 impl Cutter {
     fn new(parts: mpsc::Sender<PartBody>, directory: Utf8PathBuf) -> Self {
-        Self { parts, directory, number: 1, memory: Vec::new(), file: None, filled: 0 }
+        let (memory, free_bytes) = (Vec::new(), FREE_BYTES);
+        let (file, sent) = (None, None);
+        Self { parts, directory, number: 1, memory, file, sent, filled: 0, free_bytes }
+    }
+
+    /// A file without a name for a whole part, where there is room for it.
+    fn new_file(&self) -> io::Result<File> {
+        crate::fsx::create_dirs(&self.directory, 0o755).map_err(io::Error::other)?;
+        let space = statvfs(self.directory.as_std_path())?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let needed = part_bytes(self.number).saturating_add(self.free_bytes);
+        if free < needed {
+            let directory = self.directory.clone();
+            return Err(io::Error::other(NoRoom { directory, free, needed }));
+        }
+        tempfile::tempfile_in(&self.directory)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -191,7 +226,7 @@ impl Cutter {
         } else {
             let file = match self.file.take() {
                 Some(file) => file,
-                None => tempfile::NamedTempFile::new_in(&self.directory)?,
+                None => self.new_file()?,
             };
             self.file.insert(file).write_all(&bytes[..taken])?;
         }
@@ -207,7 +242,15 @@ impl Cutter {
             return Err(io::Error::other("it is larger than an object of S3 can be"));
         }
         let part = match self.file.take() {
-            Some(file) => PartBody::File(Arc::new(file), self.filled),
+            Some(file) => {
+                if let Some(sent) = self.sent.take() {
+                    // Nothing is ever said: it ends with the file before.
+                    let _ = sent.recv();
+                }
+                let (file, sent) = PartFile::new(file);
+                self.sent = Some(sent);
+                PartBody::File(Arc::new(file), self.filled)
+            }
             None => PartBody::Memory(Bytes::from(std::mem::take(&mut self.memory))),
         };
         self.filled = 0;
@@ -285,17 +328,55 @@ mod tests {
     fn large_parts_wait_in_files() {
         let (sender, mut receiver) = mpsc::channel(1);
         let (_keep, directory) = crate::fsx::scratch();
-        let mut cutter = Cutter::new(sender, directory);
+        let mut cutter = Cutter::new(sender, directory.clone());
         cutter.number = PARTS_OF_A_SIZE + 1;
         assert_eq!(cutter.write(b"some").unwrap(), 4);
         assert_eq!(cutter.write(b" bytes").unwrap(), 6);
         cutter.finish().unwrap();
         let Some(PartBody::File(file, 10)) = receiver.blocking_recv() else { panic!("no file") };
         assert_eq!(std::fs::read(file.path()).unwrap(), b"some bytes");
+        // Each attempt reads it from its beginning, and nobody finds it who does not have it.
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"some bytes");
+        assert_eq!(directory.read_dir_utf8().unwrap().count(), 0);
         let (sender, _receiver) = mpsc::channel(1);
         let mut cutter = Cutter::new(sender, "/tmp".into());
         (cutter.number, cutter.filled) = (PARTS_MAX + 1, 1);
         assert!(cutter.finish().is_err());
+    }
+
+    #[test]
+    fn no_more_than_two_files_wait() {
+        let (sender, mut receiver) = mpsc::channel(8);
+        let (_keep, directory) = crate::fsx::scratch();
+        let mut cutter = Cutter::new(sender, directory);
+        cutter.number = PARTS_OF_A_SIZE + 1;
+        cutter.write(b"one").unwrap();
+        cutter.hand_on().unwrap();
+        cutter.write(b"two").unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                cutter.hand_on().unwrap();
+                done.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            let first = receiver.blocking_recv().unwrap();
+            // The second is not handed on while somebody has the first.
+            assert!(receiver.try_recv().is_err());
+            assert!(!done.load(std::sync::atomic::Ordering::SeqCst));
+            drop(first);
+            assert!(receiver.blocking_recv().is_some());
+            work.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_full_disk_is_told_before_it_is_full() {
+        let (sender, _receiver) = mpsc::channel(1);
+        let (_keep, directory) = crate::fsx::scratch();
+        let mut cutter = Cutter::new(sender, directory.join("made"));
+        (cutter.number, cutter.free_bytes) = (PARTS_OF_A_SIZE + 1, u64::MAX / 2);
+        let error = cutter.write(b"some").unwrap_err().to_string();
+        assert!(error.contains("bytes free") && error.contains("made"), "{error}");
     }
 
     #[test]

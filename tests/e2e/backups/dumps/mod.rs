@@ -3,6 +3,7 @@
 
 mod damage;
 mod faults;
+mod keeping;
 mod mysql;
 mod servers;
 mod whole;

@@ -36,9 +36,6 @@ fn a_dump_is_made_once_proved_restored_and_deleted() {
             assert_eq!(dumps.prove(level, "20261121", &never()).await, Ok(vec![]), "{level}");
         }
         assert_eq!(fs::read_dir(world.directory.join("proof")).unwrap().count(), 0);
-        dumps.mark("20261121", &[("groundcrew:hold".into(), "audit".into())]).await.unwrap();
-        let held = dumps.look("20261121").await.unwrap().unwrap();
-        assert_eq!(held.marks.unwrap().hold.as_deref(), Some("audit"));
         // The next one knows how large it was, and a wrong name deletes nothing.
         let next = groundcrew_core::backups::slot::Slot {
             nominal: "2026-11-22T00:20".parse().unwrap(),
@@ -132,13 +129,13 @@ fn a_restore_that_lacks_something_is_found() {
         assertion("true", "select true"),
         assertion("empty", "select count(*) = 0 from customers"),
         assertion("two", "select true union all select true"),
+        assertion("shell", "\\! touch /tmp/x"),
+        assertion("wrong", "select 1/0"),
+    ];
     let gone = "select pg_terminate_backend(pg_backend_pid())";
     let mut other = settings.clone();
     other.proof.assertions = vec![assertion("gone", gone)];
     let other = super::dumps(other);
-        assertion("shell", "\\! touch /tmp/x"),
-        assertion("wrong", "select 1/0"),
-    ];
     let dumps = dumps(settings);
     run(async {
         make(&dumps, slot()).await;
@@ -161,6 +158,9 @@ fn a_restore_that_lacks_something_is_found() {
         world.put(key, gone.as_bytes());
         let findings = dumps.prove(Level::L2, "20261121", &never()).await.unwrap();
         assert_eq!(findings[0], "table public.customerz is missing");
+    });
+}
+
 #[test]
 fn extensions_in_schemas_of_their_own_refute_nothing() {
     let world = World::postgres();
@@ -180,9 +180,6 @@ fn extensions_in_schemas_of_their_own_refute_nothing() {
     run(async {
         make(&dumps, slot()).await;
         assert_eq!(dumps.prove(Level::L2, "20261121", &never()).await, Ok(vec![]));
-    });
-}
-
     });
 }
 
