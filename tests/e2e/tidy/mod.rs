@@ -2,6 +2,7 @@
 //! says.
 
 mod metrics;
+mod rights;
 mod scan;
 
 use std::fs;

@@ -18,7 +18,7 @@ use crate::harness::wait_until;
 const SOON: Duration = Duration::from_secs(30);
 
 /// More than fits into all buffers, so that the client waits for the bucket.
-fn large() -> World {
+pub(super) fn large() -> World {
     let world = World::postgres();
     world.server.sql(
         "shop",
@@ -43,7 +43,7 @@ fn clients(world: &World) -> Vec<Pid> {
     pids.collect()
 }
 
-fn wait_for_client(world: &World) -> Pid {
+pub(super) fn wait_for_client(world: &World) -> Pid {
     wait_until(SOON, "the client runs, and parts are on their way", || {
         let parts = world.proxy.seen().iter().any(|seen| seen.path.contains("partNumber"));
         clients(world).first().copied().filter(|_| parts).ok_or(parts)

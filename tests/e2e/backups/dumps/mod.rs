@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod mysql;
 mod servers;
+mod takeover;
 mod whole;
 
 use std::fs;
