@@ -97,8 +97,8 @@ fn world(emulator: &Emulator) -> World {
     world
 }
 
-/// A schedule whose slot was two minutes ago, whenever that is: due at once, and not again while the
-/// test runs. Hosts of one fleet have the same.
+/// A schedule whose slot was two minutes ago, whenever that is: due at once, and not again while
+/// the test runs. Hosts of one fleet have the same.
 pub fn just_now() -> String {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     let slot = now.checked_sub(jiff::Span::new().minutes(2)).unwrap();

@@ -1,5 +1,5 @@
-//! Which snapshots are a job's own, and what may be done to them. Pure. A slip here would delete what
-//! is another's, or what somebody works with.
+//! Which snapshots are a job's own, and what may be done to them. Pure. A slip here would delete
+//! what is another's, or what somebody works with.
 
 use groundcrew_core::backups::JobSettings;
 use groundcrew_core::backups::backup::{Backup, InUse, Marks, TAG_IN_USE, Tag, rfc3339};
@@ -200,7 +200,7 @@ pub(super) mod tests {
 
     #[test]
     fn copies_are_found_by_name_when_nobody_knows_the_database() {
-        // The host's file names a member: RDS calls what its snapshots are of by the cluster's name.
+        // The host's file names a member: RDS names what its snapshots are of as the cluster.
         let nightly = job("nightly", "shop-1");
         let one = |id: &str, database: &str, day: &str| shown(id, database, "nightly", day);
         let mut late = one("gc-nightly-shop-1-20261121t0020", "shop", "2026-11-21");

@@ -137,6 +137,7 @@ pub struct RestoreArgs {
 
 /// `groundcrew backups retention`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that is typed or not")]
 pub struct RetentionArgs {
     /// Which job.
     #[command(flatten)]

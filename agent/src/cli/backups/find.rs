@@ -1,5 +1,5 @@
-//! Finds a backup by what a person calls it, in every place where it is. A place that cannot be asked
-//! does not keep the others from being found, and is told.
+//! Finds a backup by what a person calls it, in every place where it is. A place that cannot be
+//! asked does not keep the others from being found, and is told.
 
 use anyhow::{anyhow, bail};
 use groundcrew_core::backups::Kind;

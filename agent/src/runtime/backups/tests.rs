@@ -313,7 +313,8 @@ async fn what_takes_long_is_refused_at_once_while_something_else_runs() {
     let dump = Call::Dump { slot, epoch: 1, by };
     let prove = |level| Call::Prove { level, id: "a".into(), by };
     let turn = |call: &Call| turn_of(call, &long, &short);
-    let first = turn(&dump).ok().expect("nothing runs").await;
+    let Ok(first) = turn(&dump) else { panic!("nothing runs") };
+    let first = first.await;
     let kind = |answer| match answer {
         Answer::Dumped(Err(error)) | Answer::Proved(Err(error)) => error.kind,
         other => panic!("{other:?}"),

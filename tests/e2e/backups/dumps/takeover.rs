@@ -1,5 +1,5 @@
-//! A host that dies in the middle of a dump: another takes its lease over, and one dump is committed.
-//! The real binary, a real PostgreSQL.
+//! A host that dies in the middle of a dump: another takes its lease over, and one dump is
+//! committed. The real binary, a real PostgreSQL.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::backups::nightly::just_now;
 use crate::harness::agent::{Agent, World as Host};
 use crate::harness::emulator::sdk_environment;
 use crate::harness::fault_proxy::Fault;
+use crate::harness::wait_until;
 
 const DUMPED_WITHIN: Duration = Duration::from_mins(3);
 
@@ -54,6 +55,12 @@ fn age_the_lease(world: &World) {
     assert_eq!(lease["epoch"], 1, "{lease:#}");
     lease["ttl_s"] = 1.into();
     world.put(&key, lease.to_string().as_bytes());
+    // Ages are whole seconds. Who finds it not over yet comes again within minutes.
+    let written = jiff::Timestamp::now();
+    wait_until(Duration::from_secs(30), "the lease is over", || {
+        let age_s = jiff::Timestamp::now().duration_since(written).as_secs();
+        if age_s > 3 { Ok(()) } else { Err(age_s) }
+    });
 }
 
 #[test]
