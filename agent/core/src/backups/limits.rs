@@ -89,7 +89,7 @@ pub const FAILED_KEPT: Duration = Duration::from_hours(48);
 pub const DUMP_WITHIN: Duration = Duration::from_hours(12);
 /// How long completing a dump's upload and putting its manifest may take: S3 needs minutes to put
 /// the parts of a large object together (API_CompleteMultipartUpload).
-pub const COMMIT_WITHIN: Duration = Duration::from_mins(12);
+pub const COMMIT_WITHIN: Duration = Duration::from_mins(48);
 /// How long proving a level may take on this host.
 pub const PROVE_WITHIN: Duration = Duration::from_hours(6);
 /// How long an instance restored for proof lives at most; its tag says until when.

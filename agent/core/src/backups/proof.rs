@@ -42,9 +42,11 @@ impl Level {
     pub const fn applies_to(self, kind: Kind) -> bool {
         match (self, kind) {
             (Self::L0, Kind::RdsSnapshot | Kind::PgDump | Kind::MysqlDump)
-            | (Self::L1 | Self::L2, Kind::PgDump | Kind::MysqlDump)
+            | (Self::L1, Kind::PgDump | Kind::MysqlDump)
+            | (Self::L2, Kind::PgDump)
             | (Self::L3, Kind::RdsSnapshot) => true,
             (Self::L1 | Self::L2, Kind::RdsSnapshot)
+            | (Self::L2, Kind::MysqlDump)
             | (Self::L3, Kind::PgDump | Kind::MysqlDump) => false,
         }
     }
@@ -242,6 +244,7 @@ mod tests {
         }
         assert!("l0".parse::<Level>().is_err());
         assert!(Level::L2.applies_to(Kind::PgDump) && !Level::L2.applies_to(Kind::RdsSnapshot));
+        assert!(!Level::L2.applies_to(Kind::MysqlDump), "there is no scratch server of MySQL");
         assert!(Level::L3.applies_to(Kind::RdsSnapshot) && !Level::L3.applies_to(Kind::PgDump));
     }
 

@@ -328,7 +328,9 @@ impl Dumps {
                 return Err(DumpError::Mark { name: name.clone() });
             }
             let change = |marks: &mut marks::DumpMarks| {
-                tags.iter().for_each(|(_, reason)| marks.hold(reason));
+                for (_, reason) in tags {
+                    marks.hold(reason);
+                }
             };
             self.shelf.mark(id, change).await
         };

@@ -127,7 +127,7 @@ impl Dumps {
         progress: &(dyn Fn(u64, u64) + Sync),
         stop: &CancellationToken,
     ) -> Result<Restored, CallError> {
-        let work = self.read_by(id, self.try_restore(id, target, progress, stop));
+        let work = self.read_by(id, Box::pin(self.try_restore(id, target, progress, stop)));
         let done = tokio::select! {
             done = work => done,
             () = stop.cancelled() => Err(DumpError::Stopped),

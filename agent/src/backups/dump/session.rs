@@ -231,15 +231,15 @@ fn ca_file(
     let own = (is_cn || is_rds) && !is_proxy;
     let files = if own { RDS_CA_FILES } else { CA_FILES };
     let there = files.into_iter().find(|file| is_file(file));
-    let none = || match own {
-        true => SessionError::NoRdsCertificates {
+    match there {
+        Some(file) => Ok(Some(file.into())),
+        None if own => Err(SessionError::NoRdsCertificates {
             host: connection.host.clone(),
             url: if is_cn { RDS_CA_URL_CN } else { RDS_CA_URL },
             path: RDS_CA_FILES[0],
-        },
-        false => SessionError::NoCertificates,
-    };
-    Ok(Some(there.ok_or_else(none)?.into()))
+        }),
+        None => Err(SessionError::NoCertificates),
+    }
 }
 
 /// The socket in a directory, or the path itself when it is one.

@@ -53,8 +53,8 @@ impl Dumps {
     ) -> Result<Vec<String>, CallError> {
         let work = async {
             match level {
-                Level::L1 => self.read_by(id, self.read_through(id, stop)).await,
-                Level::L2 => self.read_by(id, self.restore_here(id, stop)).await,
+                Level::L1 => self.read_by(id, Box::pin(self.read_through(id, stop))).await,
+                Level::L2 => self.read_by(id, Box::pin(self.restore_here(id, stop))).await,
                 Level::L0 | Level::L3 => Err(not_here(format!("{level} is proved by RDS's word"))),
             }
         };

@@ -123,6 +123,7 @@ pub(super) mod tests {
             retention: Policy::default(),
             copies: Vec::new(),
             levels: Vec::new(),
+            elsewhere: Vec::new(),
             encrypted: false,
             restore_within: Duration::from_hours(3),
             dump: DumpRules::default(),

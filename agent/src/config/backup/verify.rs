@@ -127,7 +127,8 @@ fn levels(node: &Node<'_, '_>, kind: Kind) -> Read<Vec<Level>> {
     }
     let (made, proved) = match kind {
         Kind::RdsSnapshot => ("snapshots", "L0 and L3"),
-        Kind::PgDump | Kind::MysqlDump => ("dumps", "L0, L1 and L2"),
+        Kind::PgDump => ("dumps", "L0, L1 and L2"),
+        Kind::MysqlDump => ("dumps of MySQL", "L0 and L1"),
     };
     for (level, item) in levels.iter().zip(&items) {
         if !level.applies_to(kind) {
