@@ -80,7 +80,7 @@ fn proved(status: impl Fn(Duration) -> Shown) -> (Outcome, Vec<String>) {
                 Call::Scratches => {
                     let since = restored.map(|at| now.at.since(at));
                     let shown = since.filter(|_| !gone).and_then(&status);
-                    let id = scratch_id(&job.name, &job.database, "gc-a", slot);
+                    let id = scratch_id(&job.name, &job.database, "gc-shop", slot);
                     let scratch =
                         |status: &str| Scratch { id, status: status.into(), until_s: None };
                     Answer::Scratches(Ok(shown.map(scratch).into_iter().collect()))
