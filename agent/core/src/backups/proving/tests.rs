@@ -32,16 +32,65 @@ fn settings() -> JobSettings {
 /// What RDS shows of the restored instance; `None`: it does not exist.
 type Shown = Option<&'static str>;
 
+/// A bucket and an RDS of one snapshot.
+struct Aws<S> {
+    /// The state of the restored instance, so long after it was asked for.
+    status: S,
+    id: String,
+    slot: Slot,
+    restored: Option<Moment>,
+    gone: bool,
+    calls: Vec<String>,
+}
+
+impl<S: Fn(Duration) -> Shown> Aws<S> {
+    fn answer(&mut self, now: Moment, call: &Call) -> Answer {
+        if matches!(call, Call::Restore { .. } | Call::Prove { .. } | Call::Destroy { .. }) {
+            self.calls.push(format!("{call:?}").split(' ').next().unwrap().to_owned());
+        }
+        match call {
+            Call::Read(_) => Answer::Record(Ok(None)),
+            Call::Write(record) => {
+                // The next slot's is tried when this one was not proved.
+                let proved = matches!(record.outcome, Outcome::Proved { .. });
+                assert_eq!(record.key == RecordKey::Unproved(self.slot), !proved, "{record:?}");
+                Answer::Written(Ok(Put::Written))
+            }
+            Call::Lease(LeaseCall { action: LeaseAction::Read, .. }) => {
+                Answer::Lease(LeaseAnswer::Read(Ok(None)))
+            }
+            Call::Lease(_) => Answer::Lease(LeaseAnswer::Put(Ok(Some("e".into())))),
+            Call::Scratches => {
+                let since = self.restored.filter(|_| !self.gone).map(|at| now.since(at));
+                let (id, shown) = (self.id.clone(), since.and_then(&self.status));
+                let scratch = |status: &str| Scratch { id, status: status.into(), until_s: None };
+                Answer::Scratches(Ok(shown.map(scratch).into_iter().collect()))
+            }
+            Call::Mark { .. } => Answer::Marked(Ok(())),
+            Call::Restore { .. } => {
+                self.restored.get_or_insert(now);
+                Answer::Made(Ok(Make::Begun))
+            }
+            Call::Prove { .. } => Answer::Proved(Ok(Vec::new())),
+            Call::Destroy { .. } => {
+                self.gone = true;
+                Answer::Deleted(Ok(()))
+            }
+            other => panic!("{other:?} is nothing of a proof at L3"),
+        }
+    }
+}
+
 /// Proves one snapshot, whose restored instance is in the state that `status` says so long after it
-/// was asked for, and gives the record with all other calls.
+/// was asked for, and gives the outcome with the calls that change something.
 fn proved(status: impl Fn(Duration) -> Shown) -> (Outcome, Vec<String>) {
-    let (job, mut tickets, mut calls) = (settings(), 0, Vec::new());
+    let (job, mut tickets, mut database) = (settings(), 0, None);
     let nominal: DateTime = "2026-11-21T00:20".parse().unwrap();
     let slot = Slot { nominal, at_s: nominal.seconds(), daily: true };
+    let id = scratch_id(&job.name, &job.database, "gc-shop", slot);
+    let mut aws = Aws { status, id, slot, restored: None, gone: false, calls: Vec::new() };
     let mut now = Now { at: Moment(1_000_000), wall: Wall(nominal.seconds() * 1000) };
-    let (mut out, mut restored): (Vec<Effect>, Option<Moment>) = (Vec::new(), None);
-    let mut gone = false;
-    let mut database = None;
+    let mut out = Vec::new();
     let mut proving: Option<Proving> = None;
     for _ in 0..20_000 {
         let mut turn = Turn {
@@ -60,51 +109,15 @@ fn proved(status: impl Fn(Duration) -> Shown) -> (Outcome, Vec<String>) {
             .get_or_insert_with(|| Proving::new(&turn, key, Level::L3, backup, vec![], now.at));
         proving.go(&mut turn);
         if let Some(record) = proving.ended() {
-            return (record.outcome.clone(), calls);
+            return (record.outcome.clone(), aws.calls);
         }
-        let effects = std::mem::take(turn.out);
-        for effect in effects {
+        for effect in std::mem::take(turn.out) {
             let Effect::Call { ticket, call } = effect else { continue };
-            let answer = match &call {
-                Call::Read(_) => Answer::Record(Ok(None)),
-                Call::Write(record) => {
-                    // The next slot's is tried when this one was not proved.
-                    let proved = matches!(record.outcome, Outcome::Proved { .. });
-                    assert_eq!(record.key == RecordKey::Unproved(slot), !proved, "{record:?}");
-                    Answer::Written(Ok(Put::Written))
-                }
-                Call::Lease(LeaseCall { action: LeaseAction::Read, .. }) => {
-                    Answer::Lease(LeaseAnswer::Read(Ok(None)))
-                }
-                Call::Lease(_) => Answer::Lease(LeaseAnswer::Put(Ok(Some("e".into())))),
-                Call::Scratches => {
-                    let since = restored.map(|at| now.at.since(at));
-                    let shown = since.filter(|_| !gone).and_then(&status);
-                    let id = scratch_id(&job.name, &job.database, "gc-shop", slot);
-                    let scratch =
-                        |status: &str| Scratch { id, status: status.into(), until_s: None };
-                    Answer::Scratches(Ok(shown.map(scratch).into_iter().collect()))
-                }
-                Call::Mark { .. } => Answer::Marked(Ok(())),
-                Call::Restore { .. } => {
-                    restored.get_or_insert(now.at);
-                    Answer::Made(Ok(Make::Begun))
-                }
-                Call::Prove { .. } => Answer::Proved(Ok(Vec::new())),
-                Call::Destroy { .. } => {
-                    gone = true;
-                    Answer::Deleted(Ok(()))
-                }
-                other => panic!("{other:?} is nothing of a proof at L3"),
-            };
-            if matches!(call, Call::Restore { .. } | Call::Prove { .. } | Call::Destroy { .. }) {
-                calls.push(format!("{call:?}").split(' ').next().unwrap().to_owned());
-            }
+            let answer = aws.answer(now.at, &call);
             assert!(proving.takes(ticket));
             proving.answered(&mut turn, answer);
         }
-        let pause = Duration::from_secs(1);
-        now = Now { at: now.at.plus(pause), wall: Wall(now.wall.0 + 1000) };
+        now = Now { at: now.at.plus(Duration::from_secs(1)), wall: Wall(now.wall.0 + 1000) };
     }
     panic!("it does not end");
 }
