@@ -110,7 +110,7 @@ locals {
           host           = try(module.database[0].replica_addresses[0], module.database[0].address)
           port           = module.database[0].port
           user           = local.dump.user
-          tls_ca_file    = "/usr/share/groundcrew/rds-certificates.pem"
+          tls_ca_file    = "/usr/share/groundcrew/rds-global-bundle.pem"
           age_recipients = local.dump.age_recipients
           kms_key        = module.secrets.key_arn
         }
