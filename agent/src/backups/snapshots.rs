@@ -8,7 +8,7 @@ use groundcrew_core::backups::backup::{Backup, BackupState, Marks, Tag};
 use groundcrew_core::backups::call::{CallError, Make};
 use groundcrew_core::backups::database::{Database, Target};
 use groundcrew_core::backups::limits::COPIES_MAX;
-use groundcrew_core::backups::proof::Inspection;
+use groundcrew_core::backups::proof::{Copied, Inspection};
 use groundcrew_core::backups::record::Place;
 use groundcrew_core::backups::settings::BackupSettings;
 use groundcrew_core::doctor::ShownDatabase;
@@ -243,7 +243,11 @@ impl Snapshots {
             };
             let copies = copies.iter().take(COPIES_MAX).map(|region| async move {
                 let copy = rds.in_region(region).describe_snapshot(id, target).await?;
-                Ok::<_, CallError>((region.clone(), copy.map(backup)))
+                let copied = |found: Snapshot| {
+                    let encrypted = found.encrypted;
+                    Copied { backup: backup(found), encrypted }
+                };
+                Ok::<_, CallError>((region.clone(), copy.map(copied)))
             });
             let copies = try_join_all(copies).await?;
             let encrypted = found.as_ref().is_some_and(|found| found.encrypted);

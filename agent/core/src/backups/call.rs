@@ -172,8 +172,8 @@ pub enum Call {
         /// The tags.
         tags: Vec<Tag>,
     },
-    /// Restore a snapshot to an isolated instance of this identifier, with `groundcrew:managed-by`
-    /// and `groundcrew:verify-ttl` (RFC 3339) as tags. Answered by `Made`.
+    /// Restore a snapshot to an isolated instance of this identifier, with `groundcrew:managed-by`,
+    /// the job, the snapshot and `groundcrew:verify-ttl` (RFC 3339) as tags. Answered by `Made`.
     Restore {
         /// The instance.
         id: String,
@@ -185,7 +185,7 @@ pub enum Call {
         /// Until when it may live, in seconds since 1970-01-01 UTC.
         until_s: i64,
     },
-    /// All instances whose identifier begins `gc-verify-JOB-` and which have the tags of
+    /// All instances whose identifier is one of the job's and which have the tags of
     /// [`Call::Restore`]; instances of a cluster, too. Answered by `Scratches`.
     Scratches,
     /// DeleteDBInstance without a final snapshot, of such an instance and no other. Answered by

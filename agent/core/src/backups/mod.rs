@@ -17,6 +17,7 @@
 //! PREFIX/leases/JOB/...                   who does the long work           If-None-Match, If-Match
 //! PREFIX/dumps/JOB/SLOT/EPOCH-TICKET.dump data; not there without ...      If-None-Match: *
 //! PREFIX/dumps/JOB/SLOT/manifest.json     ... its manifest, written last   If-None-Match: *
+//! PREFIX/dumps/JOB/SLOT/marks.json        pins, readers, its deletion      If-None-Match, If-Match
 //! ```
 //!
 //! # Why exactly one

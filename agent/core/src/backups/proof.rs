@@ -82,14 +82,23 @@ pub struct Inspection {
     /// The state of its KMS key, such as `Enabled`; `None`: it has none.
     pub key_state: Option<String>,
     /// Its copies, by region; `None`: there is none.
-    pub copies: Vec<(String, Option<Backup>)>,
+    pub copies: Vec<(String, Option<Copied>)>,
+}
+
+/// A copy, as L0 sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// The copy.
+    pub backup: Backup,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
 }
 
 /// What is wrong at L0, as clauses; nothing: it is proved. `encrypted` is whether it has to be.
 #[must_use]
 pub fn inspect(inspection: &Inspection, encrypted: bool) -> Vec<String> {
     let mut findings = Vec::new();
-    let one = |backup: &Option<Backup>, what: &str, findings: &mut Vec<String>| {
+    let one = |backup: Option<&Backup>, what: &str, findings: &mut Vec<String>| {
         let Some(backup) = backup else {
             findings.push(format!("{what} is not there"));
             return;
@@ -107,7 +116,7 @@ pub fn inspect(inspection: &Inspection, encrypted: bool) -> Vec<String> {
             findings.push(format!("{what} is empty"));
         }
     };
-    one(&inspection.backup, "it", &mut findings);
+    one(inspection.backup.as_ref(), "it", &mut findings);
     if encrypted && !inspection.encrypted {
         findings.push("it is not encrypted".to_owned());
     }
@@ -116,7 +125,11 @@ pub fn inspect(inspection: &Inspection, encrypted: bool) -> Vec<String> {
         Some(state) => findings.push(format!("its KMS key is {}", reason(state))),
     }
     for (region, copy) in &inspection.copies {
-        one(copy, &format!("the copy in {region}"), &mut findings);
+        let what = format!("the copy in {region}");
+        one(copy.as_ref().map(|copy| &copy.backup), &what, &mut findings);
+        if encrypted && copy.as_ref().is_some_and(|copy| !copy.encrypted) {
+            findings.push(format!("{what} is not encrypted"));
+        }
     }
     findings
 }
@@ -263,7 +276,8 @@ mod tests {
             created_s: None,
             bytes: Some(5),
         };
-        let copies = vec![("eu-west-1".to_owned(), Some(backup.clone()))];
+        let copied = |encrypted| Some(Copied { backup: backup.clone(), encrypted });
+        let copies = vec![("eu-west-1".to_owned(), copied(true))];
         let key_state = Some("Enabled".to_owned());
         let good = Inspection { backup: Some(backup.clone()), encrypted: true, key_state, copies };
         assert_eq!(inspect(&good, true), Vec::<String>::new());
@@ -272,11 +286,11 @@ mod tests {
                 marks: None,
                 bytes: Some(0),
                 state: BackupState::Failed("incompatible-restore".into()),
-                ..backup
+                ..backup.clone()
             }),
             encrypted: false,
             key_state: Some("PendingDeletion".into()),
-            copies: vec![("eu-west-1".into(), None)],
+            copies: vec![("eu-west-1".into(), None), ("eu-west-2".into(), copied(false))],
         };
         assert_eq!(
             inspect(&bad, true),
@@ -287,6 +301,7 @@ mod tests {
                 "it is not encrypted",
                 "its KMS key is PendingDeletion",
                 "the copy in eu-west-1 is not there",
+                "the copy in eu-west-2 is not encrypted",
             ]
         );
     }

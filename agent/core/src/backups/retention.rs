@@ -294,7 +294,8 @@ fn decide(pass: &Pass<'_>, verdicts: Vec<Verdict>, available: usize) -> Plan {
     };
     let mut delete = if refused.is_some() { Vec::new() } else { good };
     // What has failed is no backup, so the guards of backups do not count it; the cap does.
-    delete.extend(failed.into_iter().take(max));
+    let room = max.saturating_sub(delete.len());
+    delete.extend(failed.into_iter().take(room));
     Plan { verdicts, delete, refused }
 }
 

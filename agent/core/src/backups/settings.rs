@@ -91,8 +91,8 @@ pub struct ProofSettings {
     pub identity_file: Option<String>,
     /// Where a scratch server of L2 keeps its files; `None`: below the agent's own directory.
     pub directory: Option<String>,
-    /// How many rows each table must have at least, in percent of what its server estimated when
-    /// it was dumped.
+    /// How many rows each table should have at least, in percent of what its server estimated when
+    /// it was dumped: fewer are told in the log, and refute nothing.
     pub rows_percent_min: u8,
     /// What must be true of what was restored, at L2 and L3.
     pub assertions: Vec<Assertion>,

@@ -8,7 +8,7 @@ use groundcrew_core::backups::backup::{Backup, BackupState, Marks, Tag};
 use groundcrew_core::backups::call::{Answer, Call, CallError, CallErrorKind, Make, Put};
 use groundcrew_core::backups::database::{Database, Target};
 use groundcrew_core::backups::lease::*;
-use groundcrew_core::backups::proof::{DumpFacts, EMPTY, Inspection, Scratch};
+use groundcrew_core::backups::proof::{Copied, DumpFacts, EMPTY, Inspection, Scratch};
 use groundcrew_core::backups::record::{Place, Record};
 use groundcrew_core::backups::slot::JobName;
 
@@ -129,7 +129,8 @@ impl Server {
             Call::Inspect { id, copies, .. } => {
                 let of = |region: &String| {
                     let place = Place::Region(region.clone());
-                    (region.clone(), self.shown(seen, &place, id))
+                    let shown = self.shown(seen, &place, id);
+                    (region.clone(), shown.map(|backup| Copied { backup, encrypted: true }))
                 };
                 let backup = self.shown(seen, &Place::Home, id).or_else(|| self.manifest(id));
                 let copies = copies.iter().map(of).collect();

@@ -75,12 +75,27 @@ async fn written(job: &AtHand, home: &[Found]) -> Result<Option<String>, CallErr
         let text = format!("the bucket has no record of {}", newest.backup.id);
         return Err(CallError { kind: CallErrorKind::Refused, text });
     }
-    for level in Level::ALL.into_iter().filter(|level| level.applies_to(settings.kind)) {
-        let Some(record) = job.read(&RecordKey::Proof(slot, level)).await? else { continue };
+    let levels = Level::ALL.into_iter().filter(|level| level.applies_to(settings.kind));
+    let proofs = levels.map(|level| (level, RecordKey::Proof(slot, level)));
+    for (level, key) in proofs.chain([(Level::L3, RecordKey::Unproved(slot))]) {
+        let Some(record) = job.read(&key).await? else { continue };
         // The month's proof by RDS is another backup's, unless it says this slot.
-        let refuted = matches!(record.outcome, Outcome::Refuted { .. });
-        if refuted && record.key.slot().nominal == slot.nominal {
-            return Ok(Some(format!("{} is bad: {level} is refuted", newest.backup.id)));
+        let of_slot = record.key.slot().nominal == slot.nominal;
+        let id = &newest.backup.id;
+        match &record.outcome {
+            Outcome::Refuted { .. } if of_slot => {
+                return Ok(Some(format!("{id} is bad: {level} is refuted")));
+            }
+            Outcome::Abandoned { reason } | Outcome::Failed { reason } if of_slot => {
+                return Ok(Some(format!("{level} of {id} was not proved: {reason}")));
+            }
+            Outcome::Refuted { .. }
+            | Outcome::Abandoned { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Done { .. }
+            | Outcome::Skipped(_)
+            | Outcome::Planned { .. }
+            | Outcome::Proved { .. } => {}
         }
     }
     Ok(None)
