@@ -61,7 +61,7 @@ impl Backups {
         cancel: &CancellationToken,
     ) -> Option<Self> {
         let store = config.backup_store.clone()?;
-        let jobs = config.backups.clone();
+        let mut jobs = config.backups.clone();
         if jobs.is_empty() {
             return None;
         }
@@ -70,6 +70,9 @@ impl Backups {
         Some(Self::start(events, cancel, async move {
             // Off EC2, or when the metadata does not answer, the host's name has to do.
             let instance = instance.await.unwrap_or(name);
+            for settings in &mut jobs {
+                settings.job.instance.clone_from(&instance);
+            }
             hands::clean(jobs.clone()).await;
             let hands = hands::connect(&store, &jobs);
             let work = jobs.into_iter().zip(hands);

@@ -187,9 +187,11 @@ impl Job {
         with: impl FnOnce(Parts<'_>, &mut Turn<'_>) -> R,
     ) -> R {
         let clock_ok = self.clock_ok();
+        let begun = self.begun.unwrap_or(now.at);
         let parts = Parts { tasks: &mut self.tasks, reaping: self.reaping.as_mut() };
         let mut turn = Turn {
             now,
+            begun,
             job: &self.settings,
             out,
             tickets: &mut self.tickets,

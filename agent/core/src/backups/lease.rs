@@ -15,6 +15,8 @@ use crate::time::Moment;
 
 /// The longest time that somebody else's lease is believed to be good for.
 const TTL_S_MAX: u64 = 3600;
+/// `Last-Modified` and `Date` have whole seconds: an age may be wrong by one.
+const DATE_STEP: Duration = Duration::from_secs(1);
 
 /// What a lease says. The whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +94,7 @@ enum State {
     Unknown,
     /// There is none.
     Free,
-    /// Its time is over.
+    /// Its time is over, or whoever had it is.
     Stale { etag: String, epoch: u64 },
     /// It is given back: others need not wait until its time is over.
     Released,
@@ -224,16 +226,19 @@ impl Lease {
         };
         let ttl = Duration::from_secs(body.ttl_s.min(TTL_S_MAX));
         let own = body.run == turn.job.run;
-        if own && age + LEASE_MARGIN + Duration::from_secs(1) < ttl {
-            // `Last-Modified` has whole seconds: it may be older by one.
-            let age_ms = crate::time::ms(age + Duration::from_secs(1));
+        // An agent that was killed needs no more what it held. Only what is older than this life:
+        // hosts that share a name, off EC2, would take it from each other again and again.
+        let alive = turn.now.at.since(turn.begun) + DATE_STEP * 2;
+        let orphaned = !own && body.holder == turn.job.instance && age > alive;
+        if own && age + LEASE_MARGIN + DATE_STEP < ttl {
+            let age_ms = crate::time::ms(age + DATE_STEP);
             let written = Moment(self.sent.0.saturating_sub(age_ms));
             self.hold(etag, body.epoch, written);
             // What is left may not be enough to begin with.
             if let State::Held { renew, .. } = &mut self.state {
                 *renew = turn.now.at;
             }
-        } else if !own && age <= ttl {
+        } else if !own && !orphaned && age <= ttl {
             self.state = State::Unknown;
             // Those who wait for it do not all come in the same second, nor often.
             let rest = ttl.saturating_sub(age) + Duration::from_secs(2);

@@ -5,11 +5,13 @@ use super::call::{Effect, Ticket};
 use super::database::{Database, Target};
 use super::record::{Outcome, Record, RecordKey, VERSION};
 use crate::status::{EventLevel, EventStatus, Subject, Topic};
-use crate::time::Now;
+use crate::time::{Moment, Now};
 
 /// One step of a job.
 pub(super) struct Turn<'a> {
     pub(super) now: Now,
+    /// When this life of the job began.
+    pub(super) begun: Moment,
     pub(super) job: &'a JobSettings,
     pub(super) out: &'a mut Vec<Effect>,
     pub(super) tickets: &'a mut u64,

@@ -134,7 +134,9 @@ pub enum DumpError {
         why: String,
     },
     /// What is there must not be overwritten.
-    #[error("database {database} holds {count} tables: nothing is restored over what is there")]
+    #[error(
+        "database {database} is not empty (tables: {count}): nothing is restored over what is there"
+    )]
     NotEmpty {
         /// The database.
         database: String,

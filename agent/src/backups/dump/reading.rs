@@ -25,7 +25,7 @@ impl Dumps {
         work: impl Future<Output = Result<T, DumpError>>,
     ) -> Result<T, DumpError> {
         let (settings, shelf, _) = self.parts();
-        let reader = format!("{} {:08x}", settings.job.run, crate::random::seed() >> 32);
+        let reader = format!("{} {:08x}", settings.job.instance, crate::random::seed() >> 32);
         self.keep_for(id, &reader).await?;
         let renewing = async {
             loop {

@@ -97,7 +97,12 @@ impl Target {
                 ("sslmode", "require") => connection.tls = Tls::Require,
                 ("sslmode", "disable") => connection.tls = Tls::Off,
                 ("sslrootcert", path) => connection.tls_ca_file = Some(path.to_owned()),
-                _ => return Err(refuse("has a parameter that is not known")),
+                _ => {
+                    return Err(refuse(
+                        "has a parameter that is not known; those are host=/DIRECTORY, \
+                         sslmode=verify-full, require or disable, and sslrootcert=FILE",
+                    ));
+                }
             }
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.$".contains(c);

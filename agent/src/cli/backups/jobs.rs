@@ -14,6 +14,7 @@ use groundcrew_core::backups::proof::{Inspection, Level};
 use groundcrew_core::backups::record::{Place, Record, RecordKey};
 use groundcrew_core::backups::settings::BackupSettings;
 use groundcrew_core::backups::slot::Slot;
+use rustix::system::uname;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +61,10 @@ pub(super) fn of(config: &HostConfig, name: Option<&str>) -> anyhow::Result<Vec<
         .filter(wanted)
         .map(|backup| {
             let objects = Arc::new(Objects::connect(store));
-            let settings = Arc::new(backup.clone());
+            let mut settings = backup.clone();
+            // Those who look at the marks of what is read see from where.
+            settings.job.instance = uname().nodename().to_string_lossy().into_owned();
+            let settings = Arc::new(settings);
             let maker = match backup.job.kind {
                 Kind::RdsSnapshot => {
                     Maker::Snapshots(Box::new(Snapshots::connect(Arc::clone(&settings))))

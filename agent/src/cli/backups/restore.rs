@@ -286,7 +286,8 @@ async fn restore_dump(
     if !quiet {
         let database = clean(target.database());
         let (bytes, tables) = (size(restored.bytes), restored.tables);
-        out.print(&format!("{database} is restored: {bytes}, {tables} tables\n"))?;
+        let noun = if tables == 1 { "table" } else { "tables" };
+        out.print(&format!("{database} is restored: {bytes}, {tables} {noun}\n"))?;
     }
     Ok(())
 }

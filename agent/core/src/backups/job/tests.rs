@@ -10,6 +10,7 @@ use crate::backups::retention::Policy;
 use crate::backups::status::JobState;
 use crate::backups::zone::Zone;
 
+mod leases;
 mod quality;
 
 const ID: &str = "gc-shop-shop-db-20261121";

@@ -95,6 +95,7 @@ fn proved(status: impl Fn(Duration) -> Shown) -> (Outcome, Vec<String>) {
     for _ in 0..20_000 {
         let mut turn = Turn {
             now,
+            begun: now.at,
             job: &job,
             out: &mut out,
             tickets: &mut tickets,
