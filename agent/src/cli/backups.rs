@@ -14,6 +14,7 @@ mod health;
 mod jobs;
 mod list;
 mod pin;
+mod progress;
 mod restore;
 mod retention;
 mod run;

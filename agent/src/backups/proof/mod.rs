@@ -43,18 +43,24 @@ const SPACE_TIMES: u64 = 3;
 const _: () = assert!(COUNT_WITHIN.as_secs() < PROVE_WITHIN.as_secs());
 
 impl Dumps {
-    /// Proves L1 or L2 of a dump on this host. What is wrong, as clauses. Once `stop` fires, all
-    /// that was started is ended.
+    /// Proves L1 or L2 of a dump on this host. What is wrong, as clauses. `progress` is told the
+    /// bytes that have come, and all that are stored. Once `stop` fires, all that was started is
+    /// ended.
     pub async fn prove(
         &self,
         level: Level,
         id: &str,
+        progress: &(dyn Fn(u64, u64) + Sync),
         stop: &CancellationToken,
     ) -> Result<Vec<String>, CallError> {
         let work = async {
             match level {
-                Level::L1 => self.read_by(id, Box::pin(self.read_through(id, stop))).await,
-                Level::L2 => self.read_by(id, Box::pin(self.restore_here(id, stop))).await,
+                Level::L1 => {
+                    self.read_by(id, Box::pin(self.read_through(id, progress, stop))).await
+                }
+                Level::L2 => {
+                    self.read_by(id, Box::pin(self.restore_here(id, progress, stop))).await
+                }
                 Level::L0 | Level::L3 => Err(not_here(format!("{level} is proved by RDS's word"))),
             }
         };
@@ -69,15 +75,18 @@ impl Dumps {
     async fn read_through(
         &self,
         id: &str,
+        progress: &(dyn Fn(u64, u64) + Sync),
         stop: &CancellationToken,
     ) -> Result<Vec<String>, DumpError> {
         let manifest = self.manifest(id).await?;
         let Some(opener) = self.opened(&manifest).await? else { return Ok(vec![no_key()]) };
+        let all = manifest.stored.bytes;
+        let progress = |bytes| progress(bytes, all);
         if manifest.kind == Kind::MysqlDump {
             // There is no reader of statements but a server: what is left are hashes and the mark
             // of the end.
             let shelf = self.parts().1;
-            let fetching = fetch(shelf, &manifest, opener, std::io::sink(), &|_| {});
+            let fetching = fetch(shelf, &manifest, opener, std::io::sink(), &progress);
             let Fetched { findings, .. } = fetching.await?;
             return Ok(findings);
         }
@@ -87,7 +96,7 @@ impl Dumps {
         let program = clients.program("pg_restore");
         let mut command = command(&program);
         command.args(["--format=custom", "--file=/dev/null"]);
-        self.feed(&program, command, &manifest, opener, &|_| {}).await
+        self.feed(&program, command, &manifest, opener, &progress).await
     }
 
     /// What opens it; `None` when KMS says that the key is not the one, which no time will mend.
@@ -103,6 +112,7 @@ impl Dumps {
     async fn restore_here(
         &self,
         id: &str,
+        progress: &(dyn Fn(u64, u64) + Sync),
         stop: &CancellationToken,
     ) -> Result<Vec<String>, DumpError> {
         let (settings, ..) = self.parts();
@@ -117,7 +127,11 @@ impl Dumps {
             .map_err(|error| not_here(error.to_string()))?;
         let needed = manifest.plain.bytes.saturating_mul(SPACE_TIMES);
         let scratch = Scratch::start(&directory(settings), &clients, needed, stop).await?;
-        let proved = self.restore_to_scratch(&scratch, &clients, &manifest, opener, stop).await;
+        let all = manifest.stored.bytes;
+        let progress = |bytes| progress(bytes, all);
+        let restoring =
+            self.restore_to_scratch(&scratch, &clients, &manifest, opener, &progress, stop);
+        let proved = restoring.await;
         scratch.end().await;
         proved
     }
@@ -128,6 +142,7 @@ impl Dumps {
         clients: &Clients,
         manifest: &Manifest,
         opener: seal::Opener,
+        progress: &(dyn Fn(u64) + Sync),
         stop: &CancellationToken,
     ) -> Result<Vec<String>, DumpError> {
         let (settings, ..) = self.parts();
@@ -140,7 +155,7 @@ impl Dumps {
         command.args(["--no-owner", "--no-acl", "--no-comments", "--no-security-labels"]);
         command.args(["--no-publications", "--no-subscriptions", "--no-tablespaces"]);
         command.args(["--no-password", "--dbname", RESTORED]);
-        let fed = self.feed_to(&program, command, manifest, opener, &|_| {}).await?;
+        let fed = self.feed_to(&program, command, manifest, opener, progress).await?;
         let mut findings = judge(fed, &manifest.server, &program)?;
         if !findings.is_empty() {
             return Ok(findings);

@@ -197,11 +197,12 @@ impl AtHand {
         &self,
         level: Level,
         found: &Found,
+        progress: &(dyn Fn(u64, u64) + Sync),
         stop: &CancellationToken,
     ) -> Result<Option<Vec<String>>, CallError> {
         match &self.maker {
             Maker::Dumps(dumps) if level.applies_to(self.job().kind) => {
-                dumps.prove(level, &found.backup.id, stop).await.map(Some)
+                dumps.prove(level, &found.backup.id, progress, stop).await.map(Some)
             }
             Maker::Snapshots(_) | Maker::Dumps(_) => Ok(None),
         }

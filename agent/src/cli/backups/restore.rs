@@ -20,6 +20,7 @@ use super::super::terminal::Output;
 use super::super::{EXIT_FAILING, EXIT_OK, render};
 use super::find::find;
 use super::jobs::{self, AtHand, Found, Maker};
+use super::progress;
 use crate::backups::dump::Dumps;
 use crate::backups::dump::restore::Target as DumpTarget;
 use crate::backups::snapshots::{RestoreTo, Snapshots};
@@ -260,16 +261,8 @@ async fn restore_dump(
     out: &mut Output,
 ) -> anyhow::Result<()> {
     let target = DumpTarget::parse(to)?;
-    let bar = indicatif::ProgressBar::no_length();
-    bar.set_draw_target(if quiet || !out.is_terminal() {
-        indicatif::ProgressDrawTarget::hidden()
-    } else {
-        indicatif::ProgressDrawTarget::stderr()
-    });
-    let progress = |done: u64, all: u64| {
-        bar.set_length(all);
-        bar.set_position(done);
-    };
+    let bar = progress::bar(quiet, out);
+    let progress = |done: u64, all: u64| progress::told(&bar, done, all);
     let stop = CancellationToken::new();
     let restoring = dumps.restore_to(&found.backup.id, &target, &progress, &stop);
     let mut restoring = std::pin::pin!(restoring);

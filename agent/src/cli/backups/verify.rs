@@ -5,6 +5,7 @@ use anyhow::bail;
 use groundcrew_core::backups::proof::{Level, inspect};
 use groundcrew_core::backups::record::Place;
 use groundcrew_core::time::ms;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use super::super::terminal::Output;
 use super::super::{EXIT_FAILING, EXIT_OK, render};
 use super::find::find;
 use super::jobs::{self, AtHand, Found};
+use super::progress;
 use crate::clock;
 use crate::config::HostConfig;
 
@@ -39,13 +41,14 @@ pub(super) async fn run(
 ) -> anyhow::Result<u8> {
     let region = args.region.as_deref();
     let (job, place, found) = find(config, &args.backup.id, region).await?.one(region)?;
-    let began = clock::at();
-    let findings = Box::pin(findings(&job, &place, &found, args.level)).await?;
+    let (began, bar) = (clock::at(), progress::bar(json, out));
+    let findings = Box::pin(findings(&job, &place, &found, args.level, &bar)).await;
+    bar.finish_and_clear();
     let verified = Verified {
         job: job.name().to_owned(),
         id: found.backup.id.clone(),
         level: args.level,
-        findings,
+        findings: findings?,
         took_ms: ms(clock::at().since(began)),
     };
     let text = if json {
@@ -62,6 +65,7 @@ async fn findings(
     place: &Place,
     found: &Found,
     level: Level,
+    bar: &ProgressBar,
 ) -> anyhow::Result<Vec<String>> {
     if level == Level::L0 {
         let inspection = job.inspect(place, found).await.map_err(jobs::cause)?;
@@ -72,7 +76,8 @@ async fn findings(
     }
     let stop = CancellationToken::new();
     // Whoever waits at a terminal may have had enough: a scratch server must not stay behind.
-    let proving = job.prove(level, found, &stop);
+    let progress = |done: u64, all: u64| progress::told(bar, done, all);
+    let proving = job.prove(level, found, &progress, &stop);
     let mut proving = std::pin::pin!(proving);
     let proved = tokio::select! {
         proved = &mut proving => proved,

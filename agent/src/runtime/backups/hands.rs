@@ -105,7 +105,7 @@ impl Hands for AwsHands {
             }
             Call::Lease(call) => Answer::Lease(self.objects.lease(&call).await),
             Call::Prove { level, id, .. } => Answer::Proved(match &self.maker {
-                Maker::Dumps(dumps) => dumps.prove(level, &id, &stop).await,
+                Maker::Dumps(dumps) => dumps.prove(level, &id, &|_, _| {}, &stop).await,
                 Maker::Snapshots(snapshots) => self.ask(snapshots, &id, &stop).await,
             }),
             call => match &self.maker {

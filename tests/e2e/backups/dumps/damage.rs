@@ -32,13 +32,13 @@ fn check_damage(encryption: Encryption, offsets: impl Fn(usize) -> Vec<usize>) {
         damaged.push(("zeros".to_owned(), vec![0; whole.len()]));
         for (what, bytes) in damaged {
             world.put(&key, &bytes);
-            let findings = dumps.prove(Level::L1, "20261121", &never()).await.unwrap();
+            let findings = dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await.unwrap();
             assert!(!findings.is_empty(), "{what} passes");
         }
         world.put(&key, &whole);
-        assert_eq!(dumps.prove(Level::L1, "20261121", &never()).await, Ok(vec![]));
+        assert_eq!(dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await, Ok(vec![]));
         world.emulator.s3("DELETE", &format!("/backups/{key}"), b"");
-        let findings = dumps.prove(Level::L1, "20261121", &never()).await.unwrap();
+        let findings = dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await.unwrap();
         assert_eq!(findings, ["its data is not there"]);
         assert_eq!(dumps.inspect("20261121").await.unwrap().backup, None);
     });
@@ -71,7 +71,7 @@ fn a_dump_that_was_swapped_for_another_is_found_and_not_restored() {
         let at = plain.windows(5).rposition(|piece| piece == b"c1999").unwrap();
         plain[at] = b'd';
         world.put(&key, &zstd::encode_all(plain.as_slice(), 3).unwrap());
-        let findings = dumps.prove(Level::L1, "20261121", &never()).await.unwrap();
+        let findings = dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await.unwrap();
         assert!(!findings.is_empty());
         // Of the same length, too.
         let manifest = "acme/dumps/shop/20261121/manifest.json";
@@ -79,7 +79,7 @@ fn a_dump_that_was_swapped_for_another_is_found_and_not_restored() {
         let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
         json["stored"]["bytes"] = world.object(&key).len().into();
         world.put(manifest, json.to_string().as_bytes());
-        let findings = dumps.prove(Level::L1, "20261121", &never()).await.unwrap();
+        let findings = dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await.unwrap();
         assert!(findings.iter().any(|finding| finding.contains("hash differs")), "{findings:?}");
         let port = world.server.port;
         let url = format!("postgres://app@127.0.0.1:{port}/again?sslmode=disable");
@@ -100,12 +100,12 @@ fn a_dump_is_opened_with_its_own_key_alone() {
         make(&dumps, slot()).await;
         let other = age::x25519::Identity::generate().to_string();
         std::fs::write(world.directory.join("identity"), other.expose_secret()).unwrap();
-        let findings = dumps.prove(Level::L1, "20261121", &never()).await.unwrap();
+        let findings = dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await.unwrap();
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(findings[0].starts_with("it cannot be opened"), "{findings:?}");
         let mut settings = world.settings();
         settings.proof.identity_file = None;
-        let error = super::dumps(settings).prove(Level::L2, "20261121", &never()).await;
+        let error = super::dumps(settings).prove(Level::L2, "20261121", &|_, _| {}, &never()).await;
         assert!(error.unwrap_err().text.contains("no identity_file"));
     });
     // Who has the identity needs nothing else of ours.

@@ -109,7 +109,7 @@ fn a_commit_whose_answers_are_lost_is_done_once() {
             answers.push(dumps.commit(slot(), Ticket(7), tags_of(slot())).await);
         }
         assert!(matches!(answers.last(), Some(Ok(_))), "{answers:?}");
-        assert_eq!(dumps.prove(Level::L1, "20261121", &never()).await, Ok(vec![]));
+        assert_eq!(dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await, Ok(vec![]));
     });
     assert_eq!(world.keys().len(), 3, "data, manifest and marks");
 }
@@ -126,7 +126,7 @@ fn of_two_hosts_one_commits_and_nothing_is_left_of_the_other() {
         assert_eq!((first.unwrap().exit_code, second.unwrap().exit_code), (Some(0), Some(0)));
         assert_eq!(other.commit(slot(), Ticket(7), tags_of(slot())).await, Ok(Put::Written));
         assert_eq!(one.commit(slot(), Ticket(7), tags_of(slot())).await, Ok(Put::Exists));
-        assert_eq!(one.prove(Level::L1, "20261121", &never()).await, Ok(vec![]));
+        assert_eq!(one.prove(Level::L1, "20261121", &|_, _| {}, &never()).await, Ok(vec![]));
         assert_eq!(world.keys().len(), 4, "two tries, a manifest and marks");
         one.delete("20261121").await.unwrap();
     });
@@ -168,7 +168,7 @@ fn a_disk_without_room_is_told_before_anything_is_restored() {
     let dumps = dumps(settings);
     let error = run(async {
         make(&dumps, slot()).await;
-        dumps.prove(Level::L2, "20261121", &never()).await.unwrap_err()
+        dumps.prove(Level::L2, "20261121", &|_, _| {}, &never()).await.unwrap_err()
     });
     let left = fs::read_dir(&full).unwrap().count();
     assert!(Command::new("umount").arg(&full).status().unwrap().success());

@@ -82,7 +82,7 @@ fn a_dump_is_marked_while_it_is_read_and_not_after() {
     let dumps = world.dumps();
     run(async {
         make(&dumps, slot()).await;
-        assert_eq!(dumps.prove(Level::L1, "20261121", &never()).await, Ok(vec![]));
+        assert_eq!(dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await, Ok(vec![]));
         let seen = world.proxy.seen();
         let order = |what: &str| seen.iter().position(|seen| seen.path.contains(what)).unwrap();
         let marked =
@@ -94,7 +94,7 @@ fn a_dump_is_marked_while_it_is_read_and_not_after() {
         assert_eq!(marks["in_use"], json!({}));
         // Who cannot mark may read nevertheless.
         world.proxy.inject_for("PUT", "marks.json", Fault::SlowDown, None);
-        assert_eq!(dumps.prove(Level::L1, "20261121", &never()).await, Ok(vec![]));
+        assert_eq!(dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await, Ok(vec![]));
         world.proxy.heal();
         dumps.delete("20261121").await.unwrap();
     });
@@ -117,7 +117,7 @@ fn a_deletion_that_was_cut_off_is_seen_and_finished() {
         // It is too late to keep it, or to begin with it.
         let error = dumps.mark("20261121", &tag("audit")).await.unwrap_err();
         assert!(error.text.contains("is being deleted"), "{error:?}");
-        let error = dumps.prove(Level::L1, "20261121", &never()).await.unwrap_err();
+        let error = dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await.unwrap_err();
         assert!(error.text.contains("is being deleted"), "{error:?}");
         dumps.delete("20261122").await.unwrap();
     });

@@ -26,11 +26,11 @@ fn a_dump_of_mariadb_is_made_read_and_restored() {
     run(async {
         let facts = make(&dumps, slot()).await;
         assert!(facts.bytes > 1_000_000, "{facts:?}");
-        assert_eq!(dumps.prove(Level::L1, "20261121", &never()).await, Ok(vec![]));
+        assert_eq!(dumps.prove(Level::L1, "20261121", &|_, _| {}, &never()).await, Ok(vec![]));
         dumps.restore_to("20261121", &target("again"), &|_, _| {}, &never()).await.unwrap();
         let error = dumps.restore_to("20261121", &target("again"), &|_, _| {}, &never()).await;
         assert!(error.unwrap_err().text.contains("over what is there"));
-        let error = dumps.prove(Level::L2, "20261121", &never()).await.unwrap_err();
+        let error = dumps.prove(Level::L2, "20261121", &|_, _| {}, &never()).await.unwrap_err();
         assert!(error.text.contains("cannot be proved here"), "{error:?}");
     });
     let sum = |database: &str| {

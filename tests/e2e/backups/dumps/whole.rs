@@ -33,7 +33,11 @@ fn a_dump_is_made_once_proved_restored_and_deleted() {
         let inspection = dumps.inspect("20261121").await.unwrap();
         assert_eq!(inspect(&inspection, true), Vec::<String>::new());
         for level in [Level::L1, Level::L2] {
-            assert_eq!(dumps.prove(level, "20261121", &never()).await, Ok(vec![]), "{level}");
+            assert_eq!(
+                dumps.prove(level, "20261121", &|_, _| {}, &never()).await,
+                Ok(vec![]),
+                "{level}"
+            );
         }
         assert_eq!(fs::read_dir(world.directory.join("proof")).unwrap().count(), 0);
         // The next one knows how large it was, and a wrong name deletes nothing.
@@ -139,12 +143,12 @@ fn a_restore_that_lacks_something_is_found() {
     let dumps = dumps(settings);
     run(async {
         make(&dumps, slot()).await;
-        let findings = dumps.prove(Level::L2, "20261121", &never()).await.unwrap();
+        let findings = dumps.prove(Level::L2, "20261121", &|_, _| {}, &never()).await.unwrap();
         assert_eq!(findings.len(), 4, "{findings:?}");
         assert_eq!(findings[0], "\"empty\" is not so: it is \"f\"");
         assert!(findings[3].contains("division by zero"), "{findings:?}");
         // A server that goes away says nothing about the dump.
-        let error = other.prove(Level::L2, "20261121", &never()).await.unwrap_err();
+        let error = other.prove(Level::L2, "20261121", &|_, _| {}, &never()).await.unwrap_err();
         assert_eq!(error.kind, CallErrorKind::Unclear, "{error:?}");
         // The server had thought that there were more rows than came: that is an estimate.
         let key = "acme/dumps/shop/20261121/manifest.json";
@@ -152,11 +156,11 @@ fn a_restore_that_lacks_something_is_found() {
         let more = manifest.replace("\"rows\":20000", "\"rows\":30000");
         assert_ne!(manifest, more);
         world.put(key, more.as_bytes());
-        let findings = dumps.prove(Level::L2, "20261121", &never()).await.unwrap();
+        let findings = dumps.prove(Level::L2, "20261121", &|_, _| {}, &never()).await.unwrap();
         assert_eq!(findings.len(), 4, "{findings:?}");
         let gone = manifest.replace("customers", "customerz");
         world.put(key, gone.as_bytes());
-        let findings = dumps.prove(Level::L2, "20261121", &never()).await.unwrap();
+        let findings = dumps.prove(Level::L2, "20261121", &|_, _| {}, &never()).await.unwrap();
         assert_eq!(findings[0], "table public.customerz is missing");
     });
 }
@@ -179,7 +183,7 @@ fn extensions_in_schemas_of_their_own_refute_nothing() {
     let dumps = dumps(settings);
     run(async {
         make(&dumps, slot()).await;
-        assert_eq!(dumps.prove(Level::L2, "20261121", &never()).await, Ok(vec![]));
+        assert_eq!(dumps.prove(Level::L2, "20261121", &|_, _| {}, &never()).await, Ok(vec![]));
     });
 }
 
@@ -213,7 +217,11 @@ fn a_dump_is_sealed_with_a_data_key_that_opens_it_and_no_other() {
         assert!(sealed.starts_with(b"groundcrew-frames-1\n"));
         assert!(!sealed.windows(4).any(|piece| piece == b"\x28\xb5\x2f\xfd"), "zstd in the clear");
         for level in [Level::L1, Level::L2] {
-            assert_eq!(dumps.prove(level, "20261121", &never()).await, Ok(vec![]), "{level}");
+            assert_eq!(
+                dumps.prove(level, "20261121", &|_, _| {}, &never()).await,
+                Ok(vec![]),
+                "{level}"
+            );
         }
         let inspection = dumps.inspect("20261121").await.unwrap();
         assert_eq!(inspection.key_state.as_deref(), Some("Enabled"));
@@ -225,7 +233,7 @@ fn a_dump_is_sealed_with_a_data_key_that_opens_it_and_no_other() {
             world.put(&key.replace("20261121", "20261120"), &bytes);
         }
         assert!(dumps.look("20261120").await.unwrap().is_some());
-        let error = dumps.prove(Level::L1, "20261120", &never()).await.unwrap_err();
+        let error = dumps.prove(Level::L1, "20261120", &|_, _| {}, &never()).await.unwrap_err();
         assert!(error.text.contains("decrypt"), "{error:?}");
         kms(&world, "DisableKey", &json!({"KeyId": key}));
         let inspection = dumps.inspect("20261121").await.unwrap();
