@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::call::{Answer, Effect, Event, Ticket};
-use super::civil::DateTime;
 use super::database::{Database, Target};
 use super::dumping::Dumping;
 use super::limits::{
@@ -153,12 +152,8 @@ impl Job {
         }
     }
 
-    /// A slot of this minute, named as one of several a day.
     fn run_now(&mut self, now: Now) {
-        let at_s = now.wall.0.div_euclid(60_000) * 60;
-        let local = self.settings.zone.local(at_s);
-        let nominal = DateTime { date: local.date, minute: local.minute };
-        let slot = Slot { nominal, at_s, daily: false };
+        let slot = Slot::by_hand(&self.settings.zone, now.wall);
         if !self.wanted.contains(&slot) && self.wanted.len() < SLOTS_DUE_MAX {
             self.wanted.push(slot);
         }

@@ -11,6 +11,8 @@ use super::civil::DateTime;
 use super::limits::{
     ATTEMPTS_MAX, CLUSTER_SNAPSHOT_ID_MAX, INSTANCE_ID_MAX, JOB_NAME_MAX, MULTI_AZ_CLUSTER_ID_MAX,
 };
+use super::zone::Zone;
+use crate::time::Wall;
 
 /// One due time of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +26,14 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// That of a backup which somebody asks for at `wall`: named by its minute, as one of several
+    /// a day.
+    #[must_use]
+    pub fn by_hand(zone: &Zone, wall: Wall) -> Self {
+        let at_s = wall.0.div_euclid(60_000) * 60;
+        Self { nominal: zone.local(at_s), at_s, daily: false }
+    }
+
     /// When it is, in milliseconds since 1970-01-01 UTC.
     #[must_use]
     pub const fn at_ms(self) -> i64 {

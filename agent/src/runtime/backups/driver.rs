@@ -9,7 +9,6 @@ use groundcrew_core::backups::JobSettings;
 use groundcrew_core::backups::call::{
     Answer, Call, CallError, CallErrorKind, Effect, Event as JobEvent, Put, Ticket,
 };
-use groundcrew_core::backups::civil::DateTime;
 use groundcrew_core::backups::job::Job;
 use groundcrew_core::backups::limits::{CALL_WITHIN, CLOCK_REFUSE, COMMIT_WITHIN};
 use groundcrew_core::backups::proof::Level;
@@ -251,7 +250,7 @@ impl<H: Hands> Driver<H> {
         if Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK_REFUSE {
             return Err("this host's clock is wrong, so it begins nothing".to_owned());
         }
-        let slot = slot_of(&driven.settings, now);
+        let slot = Slot::by_hand(&driven.settings.zone, now.wall);
         driven.ordered.push_back(slot);
         if driven.ordered.len() > ORDERED_MAX {
             driven.ordered.pop_front();
@@ -409,13 +408,6 @@ pub(super) fn turn_of(
 /// How long the answer to a call may take that has no time of its own.
 pub(super) fn answer_within(call: &Call) -> Duration {
     if matches!(call, Call::Commit { .. }) { COMMITTED_WITHIN } else { ANSWER_WITHIN }
-}
-
-/// The slot of a backup that a person asks for: the core makes the same of the same moment.
-fn slot_of(settings: &JobSettings, now: Now) -> Slot {
-    let at_s = now.wall.0.div_euclid(60_000) * 60;
-    let DateTime { date, minute } = settings.zone.local(at_s);
-    Slot { nominal: DateTime { date, minute }, at_s, daily: false }
 }
 
 /// A call that has a time of its own: told to stop when that is up, and soon after that dropped.

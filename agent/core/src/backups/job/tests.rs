@@ -3,6 +3,7 @@
 use super::*;
 use crate::backups::backup::{Backup, BackupState, Marks, tags};
 use crate::backups::call::{Answer, Call, CallError, Make, Put};
+use crate::backups::civil::DateTime;
 use crate::backups::limits;
 use crate::backups::proof::DumpRules;
 use crate::backups::record::{Outcome, Skip};
