@@ -8,7 +8,7 @@ use super::call::{
 };
 use super::database::Target;
 use super::lease::Lease;
-use super::limits::{COMMIT_WITHIN, DUMP_WITHIN, NOT_HERE_FOR, RETRY_MAX};
+use super::limits::{CLOSING_TIME, COMMIT_WITHIN, DUMP_WITHIN, NOT_HERE_FOR, RETRY_MAX};
 use super::proof::{DumpFacts, judge};
 use super::record::{Outcome, Place, Record, RecordKey, Skip};
 use super::slot::Slot;
@@ -222,17 +222,17 @@ impl Dumping {
             self.stage = Stage::Write(Outcome::Done { id, target, late, bytes });
             return;
         }
-        if self.upload.is_some() {
+        if self.upload.is_some() && !self.is_over(turn, turn.job.catch_up + CLOSING_TIME) {
             // It was not committed for sure: once more.
             self.stage = Stage::Commit;
             return;
         }
+        self.discard(turn);
         if !turn.clock_ok || turn.now_s() < self.key.slot().at_s {
             // By a wrong clock nothing is too late either, and nothing due.
             return self.again(turn, "this host's clock is wrong");
         }
-        let over = turn.now_s() > self.key.slot().at_s.saturating_add(seconds(turn.job.catch_up));
-        if over || !self.newest {
+        if self.is_over(turn, turn.job.catch_up) || !self.newest {
             self.stage = Stage::Write(match &self.obstacle {
                 Some(reason) => Outcome::Abandoned { reason: reason.clone() },
                 None => Outcome::Skipped(Skip::Missed),
@@ -240,6 +240,11 @@ impl Dumping {
         } else {
             self.stage = Stage::Lease;
         }
+    }
+
+    /// Whether the slot is longer ago than `within`, by a clock that is right.
+    fn is_over(&self, turn: &Turn<'_>, within: Duration) -> bool {
+        turn.clock_ok && turn.now_s() > self.key.slot().at_s.saturating_add(seconds(within))
     }
 
     fn dumped(&mut self, turn: &mut Turn<'_>, facts: &DumpFacts) {
@@ -289,11 +294,14 @@ impl Dumping {
     }
 
     fn failed(&mut self, turn: &mut Turn<'_>, error: &CallError) {
-        if matches!(self.stage, Stage::Dump) {
-            return self.unable(turn, error);
-        }
-        if matches!(self.stage, Stage::Commit) && error.kind == CallErrorKind::Refused {
-            return self.bad(turn, &error.text.clone());
+        match (&self.stage, error.kind) {
+            (Stage::Dump, _) | (Stage::Commit, CallErrorKind::Denied) => {
+                return self.unable(turn, error);
+            }
+            (Stage::Commit, CallErrorKind::Refused) => {
+                return self.bad(turn, &error.text.clone());
+            }
+            _ => {}
         }
         self.obstacle = Some(reason(&error.text));
         self.asking.failed(turn, error);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::call::{Answer, Effect, Event, Ticket};
+use super::call::{Answer, Call, Effect, Event, Ticket};
 use super::database::{Database, Target};
 use super::dumping::Dumping;
 use super::limits::{
@@ -16,7 +16,7 @@ use super::limits::{
 use super::proof::Level;
 use super::proving::Proving;
 use super::reaping::Reaping;
-use super::record::{Place, Record, RecordKey};
+use super::record::{Outcome, Place, Record, RecordKey};
 use super::slot::{Slot, print};
 use super::sweeping::Sweeping;
 use super::taking::{From, Taking, seconds};
@@ -48,6 +48,8 @@ pub struct Job {
     reaping: Option<Reaping>,
     /// How far this host's clock is ahead of AWS's, in milliseconds.
     clock_ahead_ms: Option<i64>,
+    /// When that was measured, or when it was last asked for.
+    clock_seen: Moment,
     clock_told: bool,
     watch: Watch,
     begun: Option<Moment>,
@@ -70,6 +72,7 @@ impl Job {
             wanted: Vec::new(),
             reaping: None,
             clock_ahead_ms: None,
+            clock_seen: Moment::default(),
             clock_told: false,
             watch: Watch::default(),
             begun: None,
@@ -89,6 +92,7 @@ impl Job {
             Event::RunNow => self.run_now(now),
             Event::Answered { ticket, answer } => self.answered(now, ticket, answer, &mut out),
         }
+        self.look_at_clock(now, &mut out);
         self.reconcile(now, &mut out);
         self.watch(now, &mut out);
         out
@@ -134,7 +138,7 @@ impl Job {
 
     fn server_time(&mut self, now: Now, server: Wall, out: &mut Vec<Effect>) {
         let ahead_ms = now.wall.0.saturating_sub(server.0);
-        self.clock_ahead_ms = Some(ahead_ms);
+        (self.clock_ahead_ms, self.clock_seen) = (Some(ahead_ms), now.at);
         let off = Duration::from_millis(ahead_ms.unsigned_abs());
         if off <= CLOCK_WARN {
             self.clock_told = false;
@@ -154,9 +158,30 @@ impl Job {
 
     fn run_now(&mut self, now: Now) {
         let slot = Slot::by_hand(&self.settings.zone, now.wall);
-        if !self.wanted.contains(&slot) && self.wanted.len() < SLOTS_DUE_MAX {
+        if !self.wanted.contains(&slot) && self.takes_orders() {
             self.wanted.push(slot);
         }
+    }
+
+    /// Whether a backup that a person asks for would be made: only so many are at a time.
+    #[must_use]
+    pub fn takes_orders(&self) -> bool {
+        self.wanted.len() < SLOTS_DUE_MAX
+    }
+
+    /// A clock that was wrong is looked at again: what may be begun by a right one is all that
+    /// asks AWS anything, and every answer has its time.
+    fn look_at_clock(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.clock_ok() || now.at.since(self.clock_seen) < WAKE_WITHIN {
+            return;
+        }
+        let Some(slot) = self.due().first().copied() else { return };
+        self.clock_seen = now.at;
+        // Nobody waits for what it says, but for its time.
+        self.turn(now, out, |_, turn| {
+            let ticket = turn.ticket();
+            turn.out.push(Effect::Call { ticket, call: Call::Read(RecordKey::Run(slot)) });
+        });
     }
 
     fn answered(&mut self, now: Now, ticket: Ticket, answer: Answer, out: &mut Vec<Effect>) {
@@ -238,12 +263,18 @@ impl Job {
         }
     }
 
-    /// Slots that are looked after, newest first.
+    /// Slots that are looked after, newest first: those whose time is not over, and however old it
+    /// is the newest, whose record says whether there is a backup.
     fn due(&self) -> Vec<Slot> {
         let now_s = self.now_s();
-        let after_s = now_s.saturating_sub(seconds(self.settings.catch_up + CLOSING_TIME));
         let JobSettings { schedule, zone, .. } = &self.settings;
-        schedule.slots(zone, after_s, now_s, SLOTS_DUE_MAX)
+        let due = schedule.slots(zone, self.open_since_s(), now_s, SLOTS_DUE_MAX);
+        if due.is_empty() { schedule.newest(zone, now_s).into_iter().collect() } else { due }
+    }
+
+    /// Slots that are not after this are over.
+    fn open_since_s(&self) -> i64 {
+        self.now_s().saturating_sub(seconds(self.settings.catch_up + CLOSING_TIME))
     }
 
     fn begin_missing(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -319,7 +350,10 @@ impl Job {
 
     /// The copies of a slot's snapshot.
     fn begin_after(&mut self, now: Now, slot: Slot) {
-        if self.settings.kind != Kind::RdsSnapshot || !self.misses_copy(slot) {
+        // Of what is over, only the record is read: it is late for a copy, and a region that was
+        // added since is no failure.
+        let is_over = slot.at_s <= self.open_since_s();
+        if self.settings.kind != Kind::RdsSnapshot || is_over || !self.misses_copy(slot) {
             return;
         }
         let Some(run) = self.records.get(&RecordKey::Run(slot)).cloned() else { return };
@@ -450,6 +484,10 @@ impl Job {
             })
         };
         let Some((slot, run)) = self.newest_done_of(through) else { return };
+        if slot.at_s <= self.open_since_s() {
+            // See above: a level that was added since is no failure.
+            return;
+        }
         let open = |level: &Level| {
             self.proves(*level) && !self.records.contains_key(&RecordKey::Proof(slot, *level))
         };
@@ -476,15 +514,45 @@ impl Job {
     }
 
     /// Records of slots that are not looked after any more are forgotten, but for the newest
-    /// backup's; so are tasks that nobody waits for.
+    /// backup's and the newest proofs; so are tasks that nobody waits for, and orders that are
+    /// done.
     fn forget_old(&mut self) {
         let kept = seconds(self.settings.catch_up + CLOSING_TIME * 2);
         let oldest_s = self.now_s().saturating_sub(kept);
         let newest = self.newest_done().map(|(slot, _)| slot);
-        let stays = |slot: Slot| slot.at_s >= oldest_s || Some(slot) == newest;
-        self.records.retain(|key, _| stays(key.slot()));
+        let is_old = |key: &RecordKey| key.slot().at_s < oldest_s;
+        let any_old = self.records.keys().chain(self.tasks.keys()).any(is_old);
+        let due = if any_old { self.due().first().copied() } else { None };
+        let stays = |slot: Slot| slot.at_s >= oldest_s || Some(slot) == newest || Some(slot) == due;
+        let proved = |record: &Record| matches!(record.outcome, Outcome::Proved { .. });
+        let proofs: Vec<RecordKey> = Level::ALL
+            .into_iter()
+            .flat_map(|level| {
+                [self.newest_proof(level, |_| true), self.newest_proof(level, proved)]
+            })
+            .filter_map(|found| found.map(|(key, _)| key.clone()))
+            .collect();
+        self.records.retain(|key, _| stays(key.slot()) || proofs.contains(key));
         self.tasks.retain(|key, task| stays(key.slot()) || task.is_working());
-        self.wanted.retain(|slot| slot.at_s >= oldest_s);
+        let (records, copies) = (&self.records, &self.settings.copies);
+        let is_open = |slot: &Slot| {
+            let Some(run) = records.get(&RecordKey::Run(*slot)) else { return true };
+            let copied = |region: &String| RecordKey::Copy(*slot, region.clone());
+            run.outcome.backup().is_some()
+                && self.settings.kind == Kind::RdsSnapshot
+                && copies.iter().any(|copy| !records.contains_key(&copied(&copy.region)))
+        };
+        self.wanted.retain(|slot| slot.at_s >= oldest_s && is_open(slot));
+    }
+
+    /// The newest that is known of a level, of some records.
+    fn newest_proof(
+        &self,
+        level: Level,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Option<(&RecordKey, &Record)> {
+        let proofs = self.records.iter().filter(|(key, _)| key.is_proof_at(level));
+        proofs.filter(|(_, record)| wanted(record)).max_by_key(|(key, _)| key.slot().at_s)
     }
 }
 

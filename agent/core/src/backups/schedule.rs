@@ -347,6 +347,13 @@ impl Schedule {
         }
     }
 
+    /// The newest slot that is not after a moment; `None`: there is none within reach.
+    #[must_use]
+    pub fn newest(&self, zone: &Zone, until_s: i64) -> Option<Slot> {
+        let after_s = until_s.saturating_sub(SCHEDULE_DAYS_MAX * DAY_S);
+        self.slots(zone, after_s, until_s, 1).first().copied()
+    }
+
     /// The newest slot before `slot`; `None`: there is none within reach.
     #[must_use]
     pub fn before(&self, zone: &Zone, slot: Slot) -> Option<Slot> {

@@ -250,6 +250,10 @@ impl<H: Hands> Driver<H> {
         if Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK_REFUSE {
             return Err("this host's clock is wrong, so it begins nothing".to_owned());
         }
+        if !driven.job.takes_orders() {
+            let name = &driven.settings.name;
+            return Err(format!("{name}: backups that were asked for before are not done yet"));
+        }
         let slot = Slot::by_hand(&driven.settings.zone, now.wall);
         driven.ordered.push_back(slot);
         if driven.ordered.len() > ORDERED_MAX {

@@ -90,14 +90,8 @@ impl Job {
     pub(super) fn doubt(&self, slot: Slot, run: &Record) -> Option<String> {
         let (id, _) = run.outcome.backup()?;
         let levels = Level::ALL.into_iter().filter(|level| self.proves(*level));
-        let of_level = |level: Level| match level {
-            Level::L0 | Level::L1 | Level::L2 => self.records.get(&RecordKey::Proof(slot, level)),
-            // The newest that is known: until another one is proved, restores by RDS are in doubt.
-            Level::L3 => {
-                let proofs = self.records.iter().filter(|(key, _)| key.is_proof_at(Level::L3));
-                proofs.max_by_key(|(key, _)| key.slot().at_s).map(|(_, record)| record)
-            }
-        };
+        // The newest that is known: until another one is proved, the level is in doubt.
+        let of_level = |level: Level| self.newest_proof(level, |_| true).map(|(_, record)| record);
         levels.filter_map(|level| Some((level, of_level(level)?))).find_map(|(level, record)| {
             let of = record.key.slot();
             let of = if of == slot { id.to_owned() } else { format!("the backup of slot {of}") };

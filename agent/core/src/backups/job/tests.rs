@@ -12,6 +12,7 @@ use crate::backups::status::JobState;
 use crate::backups::zone::Zone;
 
 mod leases;
+mod long;
 mod quality;
 
 const ID: &str = "gc-shop-shop-db-20261121";
@@ -337,9 +338,15 @@ fn by_a_wrong_clock_nothing_is_begun() {
                             nothing"]
     );
     host.pass(Duration::from_hours(3));
-    assert!(host.open.is_empty());
     assert_eq!(host.job.describe().state, JobState::Failing);
+    // But the time is asked for, or nobody would see that the clock was set right.
+    let (ticket, call) = host.call();
+    assert!(matches!(call, Call::Read(RecordKey::Run(_))), "{call:?}");
+    assert!(host.open.is_empty());
+    host.pass(limits::WAKE_WITHIN / 2);
+    assert!(host.open.is_empty());
     host.step(Event::ServerTime(host.now.wall));
+    host.step(Event::Answered { ticket, answer: Answer::Record(Ok(None)) });
     host.round();
 }
 

@@ -52,6 +52,13 @@ impl Proving {
             Stage::Destroy(outcome) | Stage::Survey(Some(outcome)) => {
                 Stage::Survey(Some(outcome.clone()))
             }
+            // What was proved is not proved again because it could not be written down.
+            Stage::Write(outcome) => {
+                if unable == Unable::Here {
+                    self.asking.pause(turn.now.at, jittered(RETRY_PERSON, turn.random));
+                }
+                Stage::Write(outcome.clone())
+            }
             Stage::Prove | Stage::Survey(None) if last => {
                 Stage::Destroy(Outcome::Abandoned { reason: reason(why) })
             }
@@ -66,7 +73,6 @@ impl Proving {
             | Stage::Lease
             | Stage::Read
             | Stage::ReadUnproved
-            | Stage::Write(_)
             | Stage::Ended(_) => {
                 self.leave(turn, unable, restored);
                 Stage::Read

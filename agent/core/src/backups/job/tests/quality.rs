@@ -4,12 +4,12 @@ use super::*;
 use crate::backups::call::CallErrorKind;
 use crate::backups::lease::{LeaseAction, LeaseAnswer};
 
-fn error(kind: CallErrorKind) -> CallError {
+pub(super) fn error(kind: CallErrorKind) -> CallError {
     CallError { kind, text: "no".into() }
 }
 
 /// A host with a job like that, in a night; the slot before has its record.
-fn night_of(settings: JobSettings) -> Host {
+pub(super) fn night_of(settings: JobSettings) -> Host {
     let mut host = Host::new(settings, "2026-11-21T00:10");
     let before = RecordKey::Run(slot("2026-11-20T00:20"));
     let outcome = Outcome::Skipped(Skip::Stopped);
@@ -18,13 +18,13 @@ fn night_of(settings: JobSettings) -> Host {
     host
 }
 
-fn gets_lease(host: &mut Host) {
+pub(super) fn gets_lease(host: &mut Host) {
     host.expect("Lease", Answer::Lease(LeaseAnswer::Read(Ok(None))));
     host.expect("Lease", Answer::Lease(LeaseAnswer::Put(Ok(Some("e".into())))));
 }
 
 #[track_caller]
-fn gives_lease_back(host: &mut Host) {
+pub(super) fn gives_lease_back(host: &mut Host) {
     let (ticket, call) = host.call();
     let Call::Lease(lease) = &call else { panic!("{call:?}") };
     let LeaseAction::Replace { body, .. } = &lease.action else { panic!("{lease:?}") };
