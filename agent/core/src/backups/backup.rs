@@ -114,6 +114,18 @@ pub const TAG_RESTORED_FROM: &str = "groundcrew:restored-from";
 /// A tag.
 pub type Tag = (String, String);
 
+impl Backup {
+    /// Its slot, if it is of that job. What a person asked for is named with its time, also where
+    /// the schedule has one slot a day.
+    #[must_use]
+    pub fn slot(&self, job: &JobName) -> Option<Slot> {
+        let Marks { job: of, nominal, at_s, .. } = self.marks.as_ref()?;
+        let timed = Slot { nominal: *nominal, at_s: *at_s, daily: false };
+        let daily = !self.id.contains(&timed.to_string());
+        (of == job.as_str()).then_some(Slot { daily, ..timed })
+    }
+}
+
 impl Marks {
     /// The marks that `tags` make, if they are groundcrew's and whole.
     #[must_use]

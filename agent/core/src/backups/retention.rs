@@ -7,6 +7,7 @@
 //! - Only what is available counts, and only what has the job's tags is touched. What has failed
 //!   goes two days later, by its own rule.
 //! - `min_keep` is a rule, too: the newest so many stay. So raising any number never deletes more.
+//! - What a proof has refuted counts as well as if it were not there: what either keeps stays.
 //! - A group whose newest backup is older than `stale_after` keeps everything: its backups fail, or
 //!   its database is gone, and both need what there is.
 //! - A pass that would delete more than `max_delete_per_pass`, or more than half of what is
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use super::backup::{Backup, BackupState, Marks, rfc3339};
 use super::limits::FAILED_KEPT;
 use super::slot::JobName;
+pub use refuted::Refuted;
+
+mod refuted;
 
 /// What to keep. All zero: everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +105,8 @@ pub struct Pass<'a> {
     pub stale_after: Duration,
     /// Backups of slots since then may be under way to other regions, so they stay.
     pub copying_since_s: Option<i64>,
+    /// Backups that are known to be bad.
+    pub refuted: &'a Refuted,
     /// The job fails: why, as a clause. Then nothing goes.
     pub failing: Option<&'a str>,
     /// A person has seen how much goes, and wants it.
@@ -159,6 +165,7 @@ pub fn plan(pass: &Pass<'_>) -> Plan {
         let of_group = |one: &&Ours<'_>| one.backup.resource == *resource;
         let group: Vec<_> = available.iter().filter(of_group).copied().collect();
         by_rules(pass, &group, &mut keep);
+        without_refuted(pass, &group, &mut keep);
     }
     let mut goes = Reasons::new();
     for one in &ours {
@@ -186,6 +193,22 @@ pub fn plan(pass: &Pass<'_>) -> Plan {
 fn of_job<'a>(pass: &Pass<'_>, backup: &'a Backup) -> Option<Ours<'a>> {
     let marks = backup.marks.as_ref().filter(|marks| marks.job == pass.job.as_str())?;
     Some(Ours { backup, marks })
+}
+
+/// What stays in the place of what is bad, beside it.
+fn without_refuted<'a>(pass: &Pass<'_>, group: &[Ours<'a>], keep: &mut Reasons<'a>) {
+    if pass.refuted.is_empty() {
+        return;
+    }
+    let is_good = |one: &&Ours<'_>| !pass.refuted.contains(one.marks.at_s);
+    let good: Vec<_> = group.iter().filter(is_good).copied().collect();
+    let mut instead = Reasons::new();
+    by_rules(pass, &good, &mut instead);
+    for (id, reasons) in instead {
+        let all = keep.entry(id).or_default();
+        let new: Vec<_> = reasons.into_iter().filter(|reason| !all.contains(reason)).collect();
+        all.extend(new.into_iter().map(|reason| format!("{reason}, as a newer one is bad")));
+    }
 }
 
 /// The rules over one database's available backups, newest first.

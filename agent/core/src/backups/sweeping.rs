@@ -7,7 +7,7 @@ use super::call::{Answer, Asking, Call, CallError, CallErrorKind, Put, Ready, Ti
 use super::database::Target;
 use super::limits::{CLOSING_TIME, SPREAD_USUAL, SWEEP_WITHIN};
 use super::record::{Outcome, Place, Record, RecordKey};
-use super::retention::{Pass, Plan, plan};
+use super::retention::{Pass, Plan, Refuted, plan};
 use super::taking::seconds;
 use super::turn::Turn;
 use crate::restart::jittered;
@@ -26,6 +26,8 @@ pub(super) struct Sweeping {
     failing: Option<String>,
     /// When it gives up what cannot be deleted.
     until: Moment,
+    /// Of what is there, what is known to be bad.
+    refuted: Refuted,
     /// What could not be deleted: a person is told at the end.
     stuck: Vec<String>,
 }
@@ -36,6 +38,8 @@ enum Stage {
     Read,
     /// What is there? With what was written down.
     List(Option<Box<Record>>),
+    /// What of that is bad? With what was written down, what is there, and what is read now.
+    Judge(Option<Box<Record>>, Vec<Backup>, RecordKey),
     /// Write down what goes.
     Write(Outcome),
     /// What is left of it.
@@ -54,7 +58,8 @@ impl Sweeping {
     ) -> Self {
         let until = begin.plus(SWEEP_WITHIN);
         let (asking, stage) = (Asking::from(begin), Stage::Read);
-        Self { key, place, target, asking, stage, failing, until, stuck: Vec::new() }
+        let (refuted, stuck) = (Refuted::default(), Vec::new());
+        Self { key, place, target, asking, stage, failing, until, refuted, stuck }
     }
 
     pub(super) fn ended(&self) -> Option<&Record> {
@@ -82,6 +87,7 @@ impl Sweeping {
         let call = match &self.stage {
             Stage::Read => Call::Read(self.key.clone()),
             Stage::List(_) => Call::List { place: self.place.clone(), target: self.target.clone() },
+            Stage::Judge(_, _, key) => Call::Read(key.clone()),
             Stage::Write(outcome) => Call::Write(turn.record(&self.key, outcome.clone())),
             Stage::Delete(record, left) => {
                 let Some(id) = left.last() else {
@@ -98,6 +104,9 @@ impl Sweeping {
 
     pub(super) fn answered(&mut self, turn: &mut Turn<'_>, answer: Answer) {
         match answer {
+            Answer::Record(Ok(record)) if matches!(self.stage, Stage::Judge(..)) => {
+                self.judged(turn, record.as_deref());
+            }
             Answer::Record(Ok(Some(record))) => {
                 let by_us = record.by == turn.job.instance;
                 self.stage = Stage::List(Some(record));
@@ -112,7 +121,7 @@ impl Sweeping {
                 self.stage = Stage::Read;
             }
             Answer::Written(Ok(Put::Exists)) => self.stage = Stage::Read,
-            Answer::Listed(Ok(backups)) => self.listed(turn, &backups),
+            Answer::Listed(Ok(backups)) => self.listed(turn, backups),
             Answer::Deleted(Ok(())) => self.deleted(),
             Answer::Record(Err(error))
             | Answer::Written(Err(error))
@@ -141,6 +150,10 @@ impl Sweeping {
 
     fn failed(&mut self, turn: &mut Turn<'_>, error: &CallError) {
         let over = self.until <= turn.now.at;
+        if matches!(self.stage, Stage::Judge(..)) && error.needs_person() {
+            // One that cannot be read says nothing.
+            return self.judged(turn, None);
+        }
         if let Stage::Delete(_, left) = &mut self.stage
             && (error.needs_person() || over)
         {
@@ -160,14 +173,34 @@ impl Sweeping {
         self.asking.failed(turn, error);
     }
 
-    fn listed(&mut self, turn: &mut Turn<'_>, backups: &[Backup]) {
+    fn listed(&mut self, turn: &Turn<'_>, backups: Vec<Backup>) {
         self.asking.fine();
         let Stage::List(written) = &self.stage else { return };
         if !turn.clock_ok {
             return self.asking.later(turn);
         }
-        let now = self.plan(turn, backups);
-        let Some(record) = written.clone() else {
+        let written = written.clone();
+        self.refuted = Refuted::default();
+        self.weigh(turn, written, backups);
+    }
+
+    /// A proof was read.
+    fn judged(&mut self, turn: &Turn<'_>, record: Option<&Record>) {
+        self.asking.fine();
+        let Stage::Judge(written, backups, key) = &self.stage else { return };
+        let (written, backups) = (written.clone(), backups.clone());
+        self.refuted.answer(key.clone(), record);
+        self.weigh(turn, written, backups);
+    }
+
+    /// From what is there, and what is known of it, to what goes.
+    fn weigh(&mut self, turn: &Turn<'_>, written: Option<Box<Record>>, backups: Vec<Backup>) {
+        let now = self.plan(turn, &backups);
+        if let Some(key) = self.refuted.question(turn.job, &backups, &now) {
+            self.stage = Stage::Judge(written, backups, key);
+            return;
+        }
+        let Some(record) = written else {
             let Plan { delete, refused, .. } = now;
             self.stage = Stage::Write(Outcome::Planned { delete, refused });
             return;
@@ -202,6 +235,7 @@ impl Sweeping {
             copying_since_s: from_home.map(|within| {
                 now_s.saturating_sub(within).saturating_sub(seconds(job.catch_up + CLOSING_TIME))
             }),
+            refuted: &self.refuted,
             failing: self.failing.as_deref(),
             allow_mass_delete: false,
         })

@@ -183,6 +183,7 @@ impl World {
                 now_s,
                 stale_after: Duration::from_hours(100),
                 copying_since_s: None,
+                refuted: &groundcrew_core::backups::retention::Refuted::default(),
                 failing: None,
                 allow_mass_delete: false,
             });

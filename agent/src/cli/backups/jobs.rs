@@ -7,7 +7,7 @@ use anyhow::{anyhow, bail};
 use futures_util::StreamExt;
 use groundcrew_core::backups::JobSettings;
 use groundcrew_core::backups::Kind;
-use groundcrew_core::backups::backup::{Backup, Marks, Tag};
+use groundcrew_core::backups::backup::{Backup, Tag};
 use groundcrew_core::backups::call::{CallError, CallErrorKind};
 use groundcrew_core::backups::database::Target;
 use groundcrew_core::backups::proof::{Inspection, Level};
@@ -225,12 +225,8 @@ impl AtHand {
         read.into_iter().filter_map(|record| record.ok().flatten().map(|record| *record)).collect()
     }
 
-    /// The slot of a backup. What a person asked for is named with its time, also where the
-    /// schedule has one slot a day.
+    /// The slot of a backup.
     pub(super) fn slot(&self, backup: &Backup) -> Option<Slot> {
-        let Marks { job, nominal, at_s, .. } = backup.marks.as_ref()?;
-        let timed = Slot { nominal: *nominal, at_s: *at_s, daily: false };
-        let daily = !backup.id.contains(&timed.to_string());
-        (job == self.name()).then_some(Slot { daily, ..timed })
+        backup.slot(&self.job().name)
     }
 }

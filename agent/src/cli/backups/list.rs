@@ -56,6 +56,6 @@ async fn of_place(job: &AtHand, place: &Place) -> anyhow::Result<Vec<BackupStatu
     let found = job.list(place).await.map_err(jobs::cause)?;
     let proofs = if *place == Place::Home { job.proofs(&found).await } else { Vec::new() };
     let backups: Vec<Backup> = found.into_iter().map(|one| one.backup).collect();
-    let plan = retention::plan(job.job(), place, &backups, None, false);
+    let plan = retention::plan(job, place, &backups, None, false).await?;
     Ok(list(place, &backups, &plan, &proofs))
 }

@@ -5,7 +5,7 @@ use groundcrew_core::backups::JobSettings;
 use groundcrew_core::backups::backup::Backup;
 use groundcrew_core::backups::limits::CLOSING_TIME;
 use groundcrew_core::backups::record::Place;
-use groundcrew_core::backups::retention::{self, Pass, Plan};
+use groundcrew_core::backups::retention::{self, Pass, Plan, Refuted};
 use serde::Serialize;
 
 use super::super::args::RetentionArgs;
@@ -53,7 +53,7 @@ pub(super) async fn run(
                 Some(health) => health,
                 None => health::of(&job, &agent, &found).await,
             };
-            let mut planned = planned(&job, &place, &found, &health, args);
+            let mut planned = planned(&job, &place, &found, &health, args).await?;
             known = Some(health);
             if args.apply {
                 apply(&job, &place, &found, &mut planned).await;
@@ -74,12 +74,30 @@ pub(super) async fn run(
 }
 
 /// What the core makes of a place: the same as for an agent.
-pub(super) fn plan(
+pub(super) async fn plan(
+    at_hand: &AtHand,
+    place: &Place,
+    backups: &[Backup],
+    failing: Option<&str>,
+    allow_mass_delete: bool,
+) -> anyhow::Result<Plan> {
+    let mut refuted = Refuted::default();
+    loop {
+        let settings = at_hand.job();
+        let plan = plan_with(settings, place, backups, failing, allow_mass_delete, &refuted);
+        let Some(key) = refuted.question(settings, backups, &plan) else { return Ok(plan) };
+        let record = at_hand.read(&key).await.map_err(jobs::cause)?;
+        refuted.answer(key, record.as_deref());
+    }
+}
+
+fn plan_with(
     job: &JobSettings,
     place: &Place,
     backups: &[Backup],
     failing: Option<&str>,
     allow_mass_delete: bool,
+    refuted: &Refuted,
 ) -> Plan {
     let Some(policy) = job.policy(place) else { return Plan::default() };
     let now_s = clock::wall().0.div_euclid(1000);
@@ -95,27 +113,28 @@ pub(super) fn plan(
         now_s,
         stale_after: job.stale_after(now_s),
         copying_since_s: copying,
+        refuted,
         failing,
         allow_mass_delete,
     })
 }
 
-fn planned(
+async fn planned(
     job: &AtHand,
     place: &Place,
     found: &[Found],
     health: &Health,
     args: &RetentionArgs,
-) -> Planned {
+) -> anyhow::Result<Planned> {
     let backups: Vec<_> = found.iter().map(|one| one.backup.clone()).collect();
     let failing = match health {
         Health::Failing(reason) => Some(reason.as_str()),
         Health::Fine | Health::Unknown(_) => None,
     };
-    let plan = plan(job.job(), place, &backups, failing, args.allow_mass_delete);
+    let plan = plan(job, place, &backups, failing, args.allow_mass_delete).await?;
     let plan = if args.even_if_unknown { plan } else { guarded(plan, health) };
     let (name, place) = (job.name().to_owned(), place.clone());
-    Planned { job: name, place, plan, deleted: Vec::new(), failed: Vec::new() }
+    Ok(Planned { job: name, place, plan, deleted: Vec::new(), failed: Vec::new() })
 }
 
 /// Of a job about which nothing is known, nothing is deleted: it may fail, and what there is may be

@@ -39,6 +39,11 @@ fn settings() -> JobSettings {
     }
 }
 
+/// Of dumps, proved at these levels.
+pub fn dumps(levels: &[Level]) -> JobSettings {
+    JobSettings { kind: Kind::PgDump, levels: levels.to_vec(), ..settings() }
+}
+
 fn at(text: &str) -> i64 {
     text.parse::<DateTime>().unwrap().seconds() * 1000
 }

@@ -1,6 +1,7 @@
 //! Policies against golden files, and what holds for all of them.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -8,6 +9,9 @@ use proptest::sample::Index;
 use super::*;
 use crate::backups::backup::InUse;
 use crate::backups::civil::{DAY_S, Date, DateTime};
+use crate::backups::proof::Level;
+use crate::backups::record::{Outcome, Record, RecordKey};
+use crate::time::Wall;
 
 const HOUR_S: i64 = 3600;
 
@@ -49,7 +53,9 @@ fn marks(backup: &mut Backup) -> &mut Marks {
 
 /// An hour after the last night's slot, over two days old being stale.
 fn pass<'a>(job: &'a JobName, backups: &'a [Backup], policy: &'a Policy, day: i64) -> Pass<'a> {
+    static NOTHING: LazyLock<Refuted> = LazyLock::new(Refuted::default);
     Pass {
+        refuted: &NOTHING,
         job,
         backups,
         policy,
@@ -152,6 +158,79 @@ fn what_is_special_has_its_own_reasons() {
     backups.extend([old, foreign, tomorrow]);
     let policy = Policy { keep_last: 1, min_keep: 2, ..Policy::default() };
     check(&backups, &policy, last, include_str!("golden/special.txt"));
+}
+
+/// What is known of proofs: of these nights the dump could not be read.
+fn refuted(nights: &[i64]) -> Refuted {
+    let mut refuted = Refuted::default();
+    for night in nights {
+        let slot = nightly(*night).slot(&job()).unwrap();
+        let key = RecordKey::Proof(slot, Level::L1);
+        let outcome = Outcome::Refuted { findings: vec!["it ends early".into()] };
+        let record =
+            Record { version: 1, key: key.clone(), at: Wall(0), by: "i-1".into(), outcome };
+        refuted.answer(key, Some(&record));
+    }
+    refuted
+}
+
+#[test]
+fn a_bad_backup_does_not_take_a_good_ones_place() {
+    let (last, ends) = (days("2026-12-10"), days("2026-11-30"));
+    let policy = Policy { keep_daily: 3, keep_monthly: 2, ..Policy::default() };
+    let mut backups: Vec<_> = (ends - 3..=ends).map(nightly).collect();
+    backups.extend((last - 2..=last).map(nightly));
+    let job = job();
+    let of = |refuted: &Refuted| {
+        let pass = Pass { refuted, ..pass(&job, &backups, &policy, last) };
+        plan(&pass)
+    };
+    let kept = |plan: &Plan, day: i64| {
+        let id = nightly(day).id;
+        plan.verdicts.iter().find(|verdict| verdict.id == id).unwrap().clone()
+    };
+    let plain = of(&Refuted::default());
+    assert_eq!((plain.delete.len(), kept(&plain, ends).keep), (3, true));
+    // November's last night is bad: it stays, and the one before as well.
+    let plan = of(&refuted(&[ends]));
+    assert_eq!(plan.delete, [nightly(ends - 3).id, nightly(ends - 2).id]);
+    assert_eq!(kept(&plan, ends - 1).reasons, ["monthly 2026-11, as a newer one is bad"]);
+    assert_eq!(kept(&plan, ends).reasons, ["monthly 2026-11"]);
+    // Never does more go because something is bad.
+    let all: Vec<_> = (ends - 3..=ends).chain(last - 2..=last).collect();
+    assert!(of(&refuted(&all)).delete.len() <= plain.delete.len());
+}
+
+#[test]
+fn what_would_stay_is_asked_for_until_a_plan_stands() {
+    let (last, ends) = (days("2026-12-10"), days("2026-11-30"));
+    let policy = Policy { keep_daily: 3, keep_monthly: 2, ..Policy::default() };
+    let mut backups: Vec<_> = (ends - 3..=ends).map(nightly).collect();
+    backups.extend((last - 2..=last).map(nightly));
+    let settings = crate::backups::job::tests::dumps(&[Level::L0, Level::L1]);
+    let (mut known, mut asked) = (Refuted::default(), Vec::new());
+    let name = job();
+    loop {
+        let plan = plan(&Pass { refuted: &known, ..pass(&name, &backups, &policy, last) });
+        let Some(key) = known.question(&settings, &backups, &plan) else { break };
+        let of = key.slot();
+        asked.push(of.to_string());
+        let bad = refuted(&[ends, ends - 1]);
+        if bad.contains(of.at_s) {
+            let outcome = Outcome::Refuted { findings: vec![] };
+            let record =
+                Record { version: 1, key: key.clone(), at: Wall(0), by: "i-1".into(), outcome };
+            known.answer(key, Some(&record));
+        } else {
+            known.answer(key, None);
+        }
+    }
+    // Those that stay by themselves, and then those that stay in their place.
+    let expected = ["20261210", "20261209", "20261208", "20261130", "20261129", "20261128"];
+    assert_eq!(asked, expected);
+    // Where nothing would go, nothing is asked.
+    let nothing = Plan::default();
+    assert_eq!(Refuted::default().question(&settings, &backups, &nothing), None);
 }
 
 #[test]

@@ -10,10 +10,6 @@ fn record(key: RecordKey, outcome: Outcome) -> Answer {
     Answer::Record(Ok(Some(Box::new(record))))
 }
 
-fn dumps(levels: &[Level]) -> JobSettings {
-    JobSettings { kind: Kind::PgDump, levels: levels.to_vec(), ..settings() }
-}
-
 fn dumped(slot: Slot) -> Outcome {
     let (id, target) = (slot.to_string(), Target::Instance);
     Outcome::Done { id, target, late: false, bytes: None }
