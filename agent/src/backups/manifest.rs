@@ -96,8 +96,8 @@ pub struct Server {
     pub extensions: Vec<(String, String)>,
     /// Roles, without their passwords: rules of what is restored may name them.
     pub roles: Vec<String>,
-    /// The hash of tables, columns, indexes and constraints; `None` when it changed during the dump
-    /// or cannot be told.
+    /// The hash of tables, columns, indexes and constraints, after the version of what is hashed,
+    /// such as `2:e3b0...`; `None` when it changed during the dump or cannot be told.
     pub schema_sha256: Option<String>,
     /// Its tables.
     pub tables: Vec<Table>,

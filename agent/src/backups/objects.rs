@@ -120,7 +120,7 @@ impl Objects {
     /// All objects below `path`, by their keys in order, as paths below the prefix. More than
     /// `count_max` of them are an error.
     pub async fn list(&self, path: &str, count_max: usize) -> Result<Vec<ObjectHead>, CallError> {
-        let (date, below) = (AnswerDate::default(), self.key(""));
+        let date = AnswerDate::default();
         let listing = async {
             let bucket = self.bucket().await?;
             let all = bucket.list_all(&self.key(path), count_max, &date).await;
@@ -128,11 +128,34 @@ impl Objects {
         };
         let all = within("a listing", listing).await;
         self.saw(&date);
+        Ok(self.below(all?))
+    }
+
+    /// The last `count_max` objects below `path`, and how many there are before them.
+    pub async fn list_last(
+        &self,
+        path: &str,
+        count_max: usize,
+    ) -> Result<(Vec<ObjectHead>, usize), CallError> {
+        let date = AnswerDate::default();
+        let listing = async {
+            let bucket = self.bucket().await?;
+            let last = bucket.list_last(&self.key(path), count_max, &date).await;
+            last.map_err(|error| from_s3(&error))
+        };
+        let last = within("a listing", listing).await;
+        self.saw(&date);
+        last.map(|(last, before)| (self.below(last), before))
+    }
+
+    /// With paths below the prefix for keys.
+    fn below(&self, all: Vec<ObjectHead>) -> Vec<ObjectHead> {
+        let below = self.key("");
         let strip = |mut head: ObjectHead| {
             head.key = head.key.strip_prefix(&below)?.to_owned();
             Some(head)
         };
-        Ok(all?.into_iter().filter_map(strip).collect())
+        all.into_iter().filter_map(strip).collect()
     }
 
     async fn read_lease(&self, path: &str) -> Result<Option<Box<LeaseSeen>>, CallError> {

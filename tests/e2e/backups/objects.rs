@@ -184,3 +184,29 @@ fn a_write_is_sent_once_and_looked_for() {
         assert_eq!(objects.read(&job, &key).await, Ok(None));
     });
 }
+
+#[test]
+fn of_a_long_listing_the_last_are_there() {
+    run(async |_| {
+        let (objects, job) = (Objects::connect(&store()), JOB.parse::<JobName>().unwrap());
+        for day in 10..15 {
+            let record = record(&format!("2026-11-{day}"), "i-1");
+            assert_eq!(objects.write(&job, &record).await, Ok(Put::Written));
+        }
+        let path = format!("runs/{JOB}/");
+        let last = async |count_max| {
+            let (last, before) = objects.list_last(&path, count_max).await.unwrap();
+            let names = last.into_iter().map(|object| object.key.replace(&path, ""));
+            (names.collect::<Vec<_>>(), before)
+        };
+        let names = |days: std::ops::Range<u32>| {
+            days.map(|day| format!("202611{day}.json")).collect::<Vec<_>>()
+        };
+        assert_eq!(last(2).await, (names(13..15), 3));
+        assert_eq!(last(5).await, (names(10..15), 0));
+        assert_eq!(last(6).await, (names(10..15), 0));
+        assert_eq!(objects.list("runs/other/", 2).await, Ok(Vec::new()));
+        let error = objects.list(&path, 4).await.unwrap_err();
+        assert!(error.text.contains("more than 4 objects"), "{error:?}");
+    });
+}

@@ -2,6 +2,7 @@
 //! on a condition. A write is sent once: a second one would meet the first and report that somebody
 //! else was faster.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -95,20 +96,52 @@ impl Bucket {
         let mut all = Vec::new();
         let mut token = None;
         loop {
-            let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
-            let request = request.set_continuation_token(token);
-            let answer = request.customize().interceptor(date.clone()).send().await;
-            let page = answer.map_err(|error| self.failed("list", prefix, error))?;
-            all.extend(page.contents().iter().map(super::listed));
+            token = self.list_page(prefix, token, date, |head| all.push(head)).await?;
             if all.len() > count_max {
                 let many = TooMany { count_max };
                 return Err(self.error("list", prefix, ErrorKind::Other, many));
             }
-            token = page.next_continuation_token;
             if token.is_none() {
                 return Ok(all);
             }
         }
+    }
+
+    /// The last `count_max` objects below `prefix` by their keys in order, and how many there are
+    /// before them.
+    pub async fn list_last(
+        &self,
+        prefix: &str,
+        count_max: usize,
+        date: &AnswerDate,
+    ) -> Result<(Vec<ObjectHead>, usize), S3Error> {
+        let (mut last, mut before) = (VecDeque::new(), 0);
+        let mut token = None;
+        loop {
+            token = self.list_page(prefix, token, date, |head| last.push_back(head)).await?;
+            let more = last.len().saturating_sub(count_max);
+            last.drain(..more);
+            before += more;
+            if token.is_none() {
+                return Ok((last.into(), before));
+            }
+        }
+    }
+
+    /// Gives `take` the objects of one page, and returns what the next one is asked for with.
+    async fn list_page(
+        &self,
+        prefix: &str,
+        token: Option<String>,
+        date: &AnswerDate,
+        take: impl FnMut(ObjectHead),
+    ) -> Result<Option<String>, S3Error> {
+        let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+        let request = request.set_continuation_token(token);
+        let answer = request.customize().interceptor(date.clone()).send().await;
+        let page = answer.map_err(|error| self.failed("list", prefix, error))?;
+        page.contents().iter().map(super::listed).for_each(take);
+        Ok(page.next_continuation_token)
     }
 }
 

@@ -16,6 +16,10 @@ use crate::backups::manifest::{Server, TABLES_MAX, Table};
 /// How long the questions may take: the schema of ten thousand tables is hashed by one of them.
 const WITHIN: Duration = Duration::from_mins(5);
 
+/// What stands before the hash of a schema: the version of what is hashed. Hashes of different
+/// versions say nothing about each other. The first, which had none, had expressions in it.
+pub const SCHEMA_VERSION: &str = "2:";
+
 /// Answers alone, one in a line, of what stands on stdin.
 const PSQL: [&str; 5] = ["--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--file=-"];
 
@@ -23,6 +27,12 @@ const PSQL: [&str; 5] = ["--no-psqlrc", "--no-align", "--tuples-only", "--quiet"
 /// are qualified wherever they are printed, because nothing but the catalog is searched for them.
 /// Rows are estimates of two ages, and the lower one counts: that of the last ANALYZE does not know
 /// that a table was emptied since. A replica has only that one, and says nothing.
+///
+/// What is hashed of the schema is the same after a dump and a restore. No expression is: how a
+/// server writes one down changes when it reads it again, as with `CHECK (status IN ('a', 'b'))`
+/// of a varchar. Neither are what extensions bring (another host has another version of them),
+/// invalid indexes, which pg_dump leaves out, what a column has of its parents, and the constraints
+/// of partitions, which the server names anew.
 const POSTGRES: &str = r#"
 set search_path = pg_catalog;
 select json_build_object('version', current_setting('server_version'),
@@ -53,19 +63,39 @@ with own as (
   where n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'
     and c.relpersistence <> 't' and not exists (select from pg_depend d
       where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')),
+columns as (
+  select nspname, relname, relkind, attname, attinhcount, attnotnull,
+    format_type(atttypid, atttypmod) as type
+    from own join pg_attribute a on a.attrelid = own.oid where attnum > 0 and not attisdropped),
 lines as (
   select format('relation %I.%I %s', nspname, relname, relkind) as line from own
+    where relkind not in ('i', 'I')
   union all
-  select format('column %I.%I.%I %s %s %s', nspname, relname, attname,
-    format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
-    from own join pg_attribute a on a.attrelid = own.oid
-    left join pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
-    where attnum > 0 and not attisdropped and relkind in ('r', 'p', 'v', 'm', 'f')
+  select format('column %I.%I.%I %s %s', nspname, relname, attname, type,
+    case when attinhcount = 0 then attnotnull end)
+    from columns where relkind in ('r', 'p', 'f')
   union all
-  select format('constraint %I.%I %I %s', nspname, relname, conname, pg_get_constraintdef(k.oid))
-    from own join pg_constraint k on k.conrelid = own.oid where contype in ('p','u','f','c','x')
+  select format('column %I.%I.%I', nspname, relname, attname)
+    from columns where relkind in ('v', 'm')
   union all
-  select 'index ' || pg_get_indexdef(oid) from own where relkind in ('i', 'I'))
+  select format('constraint %I.%I %I %s (%s) %s.%s', own.nspname, own.relname, conname, contype,
+    (select string_agg(quote_ident(attname), ',' order by case contype when 'c' then 0 else n end,
+        attname collate pg_catalog."C")
+      from unnest(conkey) with ordinality as key(number, n)
+      join pg_attribute a on a.attrelid = own.oid and a.attnum = number),
+    quote_ident(n.nspname), quote_ident(f.relname))
+    from own join pg_constraint k on k.conrelid = own.oid
+    left join pg_class f on f.oid = confrelid left join pg_namespace n on n.oid = f.relnamespace
+    where contype in ('p', 'u', 'f', 'c', 'x') and conparentid = 0
+  union all
+  select format('index %I.%I %I %s %s (%s) %s', nspname, own.relname, c.relname, amname,
+    indisunique, (select string_agg(coalesce(quote_ident(attname), '()'), ',' order by n)
+      from unnest(indkey::int2[]) with ordinality as key(number, n)
+      left join pg_attribute a on a.attrelid = own.oid and a.attnum = number and number <> 0),
+    indpred is not null)
+    from own join pg_index on indrelid = own.oid join pg_class c on c.oid = indexrelid
+    join pg_am on pg_am.oid = c.relam
+    where indisvalid or c.relkind = 'I')
 select json_build_object('schema', encode(sha256(convert_to(
   coalesce(string_agg(line, E'\n' order by line collate pg_catalog."C"), ''), 'UTF8')), 'hex'))
   from lines;
@@ -200,7 +230,7 @@ fn server(session: &Session, said: &str) -> Result<Server, FactsError> {
         encoding: all.encoding.unwrap_or_default(),
         extensions: all.extensions.unwrap_or_default(),
         roles: all.roles.unwrap_or_default(),
-        schema_sha256: all.schema,
+        schema_sha256: all.schema.map(|hash| format!("{SCHEMA_VERSION}{hash}")),
         tables,
         version,
     })

@@ -19,7 +19,8 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::FusedFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use groundcrew_core::backups::Kind;
 use groundcrew_core::backups::backup::{Backup, TAG_HOLD, Tag};
 use groundcrew_core::backups::call::{CallError, Put, Ticket};
@@ -217,9 +218,8 @@ impl Dumps {
         let mut client = Client::start(&program, command)?;
         let (sender, receiver) = mpsc::channel(1);
         let directory = directory(&self.settings);
-        let mut work = tokio::task::spawn_blocking(move || {
-            pipeline::run(reader, kind, &seal, sender, directory)
-        });
+        let read = move || pipeline::run(reader, kind, &seal, sender, directory);
+        let mut work = tokio::task::spawn_blocking(read).fuse();
         let all = async {
             let (passed, parts, ended) =
                 tokio::join!(&mut work, send(multipart, receiver), client.wait());
@@ -234,8 +234,10 @@ impl Dumps {
             () = stop.cancelled() => DumpError::Stopped,
         };
         client.kill();
-        // It ends with the client; what came of it does not matter any more.
-        drop(work.await);
+        // It ends with the client, if it has not yet; what came of it does not matter any more.
+        if !work.is_terminated() {
+            drop(work.await);
+        }
         Err(stopped)
     }
 

@@ -19,13 +19,13 @@ use groundcrew_core::time::Wall;
 
 use super::error::DumpError;
 use super::marks::{self, DumpMarks, Keeps};
-use crate::aws::s3::{Bucket, ErrorKind, Object, PutIf};
+use crate::aws::s3::{Bucket, ErrorKind, Object, ObjectHead, PutIf};
 use crate::backups::manifest::{self, Manifest, ManifestError};
 use crate::backups::objects::Objects;
 use crate::errors::{Chain, chain};
 
-/// Objects of one job: a manifest, marks and the data of a few tries for each dump, for some years
-/// more than the core looks at.
+/// Objects of one job that are looked at: a manifest, marks and the data of a few tries for each
+/// dump, for some years more than the core looks at. Of more, the newest.
 const OBJECTS_MAX: usize = BACKUPS_MAX * 10;
 /// Objects of one dump.
 const TRIES_MAX: usize = 1000;
@@ -58,6 +58,15 @@ pub struct Stored {
     pub manifest: Manifest,
     /// Its ETag.
     etag: String,
+}
+
+/// What goes when a slot is cleared.
+#[derive(Clone, Copy)]
+enum Goes {
+    /// Everything: its dump was deleted.
+    All,
+    /// What is old: it has no dump, and somebody may be about to commit one.
+    Old,
 }
 
 /// What a listing shows of a slot.
@@ -220,24 +229,16 @@ impl Shelf {
         Ok(slots.into_iter().filter(|slot| slot.has_manifest).map(|slot| slot.id).collect())
     }
 
-    /// All slots that have anything, in order.
+    /// All slots that have anything, in order; of too many, the newest: their names begin with
+    /// their dates.
     async fn slots(&self) -> Result<Vec<Slot>, DumpError> {
         let below = format!("dumps/{}/", self.job);
-        let mut all: Vec<Slot> = Vec::new();
-        for object in self.objects.list(&below, OBJECTS_MAX).await? {
-            let path = object.key.strip_prefix(&below).and_then(|path| path.split_once('/'));
-            let Some((id, name)) = path.filter(|(id, _)| checked(id).is_ok()) else { continue };
-            // A listing is sorted: what is of one slot comes together.
-            if all.last().is_none_or(|slot| slot.id != id) {
-                let (has_manifest, has_marks, id) = (false, false, id.to_owned());
-                all.push(Slot { id, has_manifest, has_marks, newest_ms: i64::MIN });
-            }
-            let Some(slot) = all.last_mut() else { continue };
-            slot.has_manifest |= name == MANIFEST;
-            slot.has_marks |= name == MARKS;
-            slot.newest_ms = slot.newest_ms.max(object.modified_ms);
+        let (last, before) = self.objects.list_last(&below, OBJECTS_MAX).await?;
+        if before > 0 {
+            let url = self.objects.url(&below);
+            tracing::warn!("{url} has {before} objects more than are looked at: see to the oldest");
         }
-        Ok(all)
+        Ok(slots(&last, &below, before > 0))
     }
 
     /// Deletes a dump that nobody keeps and nobody reads, and what others have left behind.
@@ -247,7 +248,7 @@ impl Shelf {
             self.condemn(id).await?;
             self.remove_manifest(id, &stored).await?;
         }
-        self.clear(id).await?;
+        self.clear(id, Goes::All).await?;
         let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
         let others = left.iter().filter(|other| *other != id).take(LEFT_AT_ONCE);
         let all = async {
@@ -272,8 +273,9 @@ impl Shelf {
                 return Ok(());
             }
             self.remove_manifest(id, &stored).await?;
+            return self.clear(id, Goes::All).await;
         }
-        self.clear(id).await
+        self.clear(id, Goes::Old).await
     }
 
     /// Writes down that it goes, unless somebody keeps it: from here on nobody can.
@@ -306,13 +308,15 @@ impl Shelf {
 
     /// Removes everything beside a manifest that is gone, the marks last: whoever dies here leaves
     /// what the next listing shows.
-    async fn clear(&self, id: &str) -> Result<(), DumpError> {
+    async fn clear(&self, id: &str, goes: Goes) -> Result<(), DumpError> {
         let bucket = self.bucket().await?;
         let mut all = self.objects.list(&self.path(id, ""), TRIES_MAX).await?;
         let manifest = self.path(id, MANIFEST);
         if all.iter().any(|object| object.key == manifest) {
             return Err(DumpError::Changed { key: self.key(id, MANIFEST) });
         }
+        let now = self.objects.server_time();
+        all.retain(|object| does_go(goes, object.modified_ms, now));
         let marks = self.path(id, MARKS);
         all.sort_by_key(|object| object.key == marks);
         for object in all {
@@ -369,12 +373,45 @@ impl Shelf {
     }
 }
 
+/// The slots of `objects`, which are sorted, below `below`. Of a listing that `is_cut` at its
+/// beginning, the first one may not be whole, and is none.
+fn slots(objects: &[ObjectHead], below: &str, is_cut: bool) -> Vec<Slot> {
+    let mut all: Vec<Slot> = Vec::new();
+    for object in objects {
+        let path = object.key.strip_prefix(below).and_then(|path| path.split_once('/'));
+        let Some((id, name)) = path.filter(|(id, _)| checked(id).is_ok()) else { continue };
+        if all.last().is_none_or(|slot| slot.id != id) {
+            let (has_manifest, has_marks, id) = (false, false, id.to_owned());
+            all.push(Slot { id, has_manifest, has_marks, newest_ms: i64::MIN });
+        }
+        let Some(slot) = all.last_mut() else { continue };
+        slot.has_manifest |= name == MANIFEST;
+        slot.has_marks |= name == MARKS;
+        slot.newest_ms = slot.newest_ms.max(object.modified_ms);
+    }
+    if is_cut && !all.is_empty() {
+        all.remove(0);
+    }
+    all
+}
+
 /// What lies without a manifest for so long that nobody will write one.
 fn left_behind(slots: &[Slot], now: Wall) -> Vec<String> {
-    let after_ms = i64::try_from(LEFT_AFTER.as_millis()).unwrap_or(i64::MAX);
-    let old_ms = now.0.saturating_sub(after_ms);
-    let left = slots.iter().filter(|slot| !slot.has_manifest && slot.newest_ms < old_ms);
+    let left = slots.iter().filter(|slot| !slot.has_manifest && is_old(slot.newest_ms, now));
     left.map(|slot| slot.id.clone()).collect()
+}
+
+/// Whether what was written then goes. Without S3's own time nothing is old.
+fn does_go(goes: Goes, modified_ms: i64, now: Option<Wall>) -> bool {
+    match goes {
+        Goes::All => true,
+        Goes::Old => now.is_some_and(|now| is_old(modified_ms, now)),
+    }
+}
+
+fn is_old(modified_ms: i64, now: Wall) -> bool {
+    let after_ms = i64::try_from(LEFT_AFTER.as_millis()).unwrap_or(i64::MAX);
+    modified_ms < now.0.saturating_sub(after_ms)
 }
 
 /// This host's clock, in seconds since 1970-01-01 UTC.
@@ -412,5 +449,46 @@ mod tests {
             slot("d", false, -day_ms),
         ];
         assert_eq!(left_behind(&slots, now), ["b"]);
+    }
+
+    #[test]
+    fn of_a_slot_without_a_manifest_only_what_is_old_goes() {
+        let now = Wall(1_800_000_000_000);
+        let day_ms = 86_400_000;
+        let (old, young) = (now.0 - day_ms - 1, now.0 - day_ms);
+        assert!(does_go(Goes::Old, old, Some(now)));
+        assert!(!does_go(Goes::Old, young, Some(now)));
+        assert!(!does_go(Goes::Old, old, None));
+        assert!(does_go(Goes::All, young, Some(now)) && does_go(Goes::All, young, None));
+    }
+
+    #[test]
+    fn of_a_listing_that_is_cut_the_first_slot_may_not_be_whole() {
+        let keys = [
+            "dumps/shop/20261120/manifest.json",
+            "dumps/shop/20261121/1-7.dump",
+            "dumps/shop/20261121/manifest.json",
+            "dumps/shop/20261121/marks.json",
+            "dumps/shop/20261122/1-8.dump",
+            "dumps/shop/odd.name/manifest.json",
+            "dumps/shop/stray",
+        ];
+        let object = |key: &&str| {
+            let (key, etag) = ((*key).to_owned(), String::new());
+            ObjectHead { key, size: 1, etag, modified_ms: 5 }
+        };
+        let objects: Vec<_> = keys.iter().map(object).collect();
+        let check = |is_cut, expected: &[(&str, bool, bool)]| {
+            let all = slots(&objects, "dumps/shop/", is_cut);
+            let seen: Vec<_> = all
+                .iter()
+                .map(|slot| (slot.id.as_str(), slot.has_manifest, slot.has_marks))
+                .collect();
+            assert_eq!(seen, expected);
+        };
+        let all = [("20261120", true, false), ("20261121", true, true), ("20261122", false, false)];
+        check(false, &all);
+        check(true, &all[1..]);
+        assert_eq!(slots(&[], "dumps/shop/", true).len(), 0);
     }
 }

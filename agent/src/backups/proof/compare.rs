@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::backups::dump::facts::SCHEMA_VERSION;
 use crate::backups::manifest::{Server, Table};
 
 /// Differences that are named; the others are counted.
@@ -27,14 +28,19 @@ pub fn compare(dumped: &Server, restored: &Server, counted: &[Table]) -> Vec<Str
         }
     }
     let mut differences = named(differences);
-    // How a server writes its own schema down changes between versions.
-    if let (Some(before), Some(after)) = (&dumped.schema_sha256, &restored.schema_sha256)
+    // What a server has in its catalog changes between versions, and what is hashed of it, too.
+    if let (Some(before), Some(after)) = (schema(dumped), schema(restored))
         && dumped.major == restored.major
         && before != after
     {
         differences.push("the schema is not what it was".to_owned());
     }
     differences
+}
+
+/// The hash of its schema, if it is of what is hashed now.
+fn schema(server: &Server) -> Option<&str> {
+    server.schema_sha256.as_deref()?.strip_prefix(SCHEMA_VERSION)
 }
 
 /// Tables that have less than this share of the rows that the server had thought, for people to
@@ -121,23 +127,33 @@ mod tests {
 
     #[test]
     fn tables_and_schema_have_to_be_there_and_what_was_full_is_not_empty() {
-        let dumped =
-            server(&[table("a", Some(2000)), table("b", None), table("c", Some(0))], Some("x"), 15);
+        let dumped = server(
+            &[table("a", Some(2000)), table("b", None), table("c", Some(0))],
+            Some("2:x"),
+            15,
+        );
         let check = |restored: Server, counted: &[Table], findings: &[&str]| {
             assert_eq!(compare(&dumped, &restored, counted), findings);
         };
         let all = |a, b| [table("a", Some(a)), table("b", Some(b)), table("c", Some(0))];
-        check(server(&[], Some("x"), 15), &all(2000, 0), &[]);
+        check(server(&[], Some("2:x"), 15), &all(2000, 0), &[]);
         check(server(&[], None, 15), &all(4000, 7), &[]);
         // An estimate is one: it may be of yesterday.
-        check(server(&[], Some("x"), 15), &all(1, 0), &[]);
+        check(server(&[], Some("2:x"), 15), &all(1, 0), &[]);
         let empty = "table public.a is empty, and had about 2000 rows";
-        check(server(&[], Some("x"), 15), &all(0, 0), &[empty]);
+        check(server(&[], Some("2:x"), 15), &all(0, 0), &[empty]);
         let missing = "table public.b is missing";
         let without = [table("a", Some(1000)), table("c", Some(0))];
-        check(server(&[], Some("x"), 15), &without, &[missing]);
-        check(server(&[], Some("y"), 15), &all(1000, 0), &["the schema is not what it was"]);
-        check(server(&[], Some("y"), 16), &all(1000, 0), &[]);
+        check(server(&[], Some("2:x"), 15), &without, &[missing]);
+        check(server(&[], Some("2:y"), 15), &all(1000, 0), &["the schema is not what it was"]);
+        check(server(&[], Some("2:y"), 16), &all(1000, 0), &[]);
+        // Another version of what is hashed, and the first one, which did not say so.
+        for other in ["y", "1:y", "3:x"] {
+            check(server(&[], Some(other), 15), &all(1000, 0), &[]);
+            let older = server(&[], Some(other), 15);
+            assert_eq!(compare(&older, &server(&[], Some("2:x"), 15), &[]), Vec::<String>::new());
+            assert_eq!(compare(&older, &server(&[], Some("y"), 15), &[]), Vec::<String>::new());
+        }
         // A queue of some jobs may be done.
         let queue = server(&[table("q", Some(1000))], None, 15);
         assert_eq!(compare(&queue, &queue, &[table("q", Some(0))]), Vec::<String>::new());

@@ -96,6 +96,30 @@ fn a_dump_that_is_stopped_takes_its_client_and_its_upload_with_it() {
 }
 
 #[test]
+fn a_dump_that_is_stopped_while_its_last_part_waits_leaves_nothing() {
+    // All of it is one part: nothing is left to be read when that is on its way.
+    let world = World::postgres();
+    world.proxy.inject_for("PUT", "partNumber", Fault::Hang, None);
+    let dumps = world.dumps();
+    let stop = never();
+    let error = std::thread::scope(|scope| {
+        let stopper = scope.spawn(|| {
+            wait_until(SOON, "the last part is on its way, and the client has ended", || {
+                let parts = world.proxy.seen().iter().any(|seen| seen.path.contains("partNumber"));
+                let running = clients(&world).len();
+                if parts && running == 0 { Ok(()) } else { Err((parts, running)) }
+            });
+            stop.cancel();
+        });
+        let error = run(dumps.dump(Ticket(7), slot(), 1, stop.clone())).unwrap_err();
+        stopper.join().unwrap();
+        error
+    });
+    assert!(error.text.contains("stopped"), "{error:?}");
+    assert_eq!((world.uploads(), world.keys()), (0, Vec::new()));
+}
+
+#[test]
 fn a_commit_whose_answers_are_lost_is_done_once() {
     let world = World::postgres();
     let dumps = world.dumps();

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod keeping;
 mod mysql;
+mod schemas;
 mod servers;
 mod takeover;
 mod whole;

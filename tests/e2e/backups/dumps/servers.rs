@@ -87,6 +87,12 @@ impl Server {
         self.try_sql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// As its superuser, who is not obeyed.
+    #[track_caller]
+    pub fn refused(&self, database: &str, sql: &str) {
+        assert!(self.try_sql(database, sql).is_err(), "{sql}");
+    }
+
     fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let output = Command::new(self.program("psql"))
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql])
