@@ -5,7 +5,7 @@
 use aws_sdk_autoscaling::primitives::DateTime;
 use aws_sdk_autoscaling::types::{
     Activity as WireActivity, AutoScalingGroup, Instance as WireInstance, InstanceRefresh,
-    LaunchTemplateSpecification, LifecycleState, ScalingActivityStatusCode,
+    LaunchTemplateSpecification, LifecycleState, RefreshPreferences, ScalingActivityStatusCode,
 };
 use groundcrew_core::fleet::{
     Activity, Group, Instance, Launch, Refresh, RefreshStatus, Suspended, TemplateVersion,
@@ -89,7 +89,7 @@ pub(super) fn refresh(found: InstanceRefresh) -> Option<Refresh> {
     let mixed = mixed.and_then(|mixed| mixed.launch_template_specification());
     let target = desired.and_then(|desired| desired.launch_template()).or(mixed);
     let rollback = found.rollback_details();
-    let bake = found.preferences().and_then(|preferences| preferences.bake_time());
+    let bake = found.preferences().and_then(RefreshPreferences::bake_time);
     let status = found.status().map_or("?", |status| status.as_str());
     Some(Refresh {
         id: clean(found.instance_refresh_id()?),
@@ -134,8 +134,6 @@ fn wall(time: &DateTime) -> Option<Wall> {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_autoscaling::types::RefreshPreferences;
-
     use super::*;
 
     #[test]
