@@ -119,6 +119,8 @@ fn a_new_image_reaches_every_instance_and_comes_once() {
     ] {
         assert_eq!(started[name], value, "{name} in {started:#}");
     }
+    let made = &laptop.calls("CreateLaunchTemplateVersion")[0];
+    assert_eq!(made["VersionDescription"], "first", "it would be a change for Terraform");
 
     let status = laptop.run(&["fleet", "status", "--group", "web"], 0);
     has(&status.stdout, &["● steady: 2 of 2 in service", "version 2, ami-03cf127a", "Successful"]);
@@ -179,6 +181,17 @@ fn a_refresh_that_fails_says_why_and_what_to_type() {
     laptop.run(&["fleet", "refresh", "--group", "web", "--template-version", "1", "--wait"], 0);
     assert_eq!(laptop.versions(), ["1", "1"]);
     laptop.status(0);
+}
+
+#[test]
+fn a_refresh_that_failed_and_changed_nothing_is_history() {
+    let laptop = Laptop::new();
+    laptop.refreshes(&json!({"fail": {"reason": "Launching failed: no capacity.", "after": 0}}));
+    laptop.refresh(NEW, &["--wait", "--no-rollback"], 1);
+    let status = laptop.run(&["fleet", "status", "--group", "web"], 0);
+    has(&status.stdout, &["● steady: 2 of 2 in service", "Failed 0%", "no capacity."]);
+    let back = ["fleet", "refresh", "--group", "web", "--template-version", "1", "--wait"];
+    has(&laptop.run(&back, 0).stdout, &["have version 1 already; nothing is done"]);
 }
 
 #[test]

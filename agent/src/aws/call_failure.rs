@@ -25,6 +25,9 @@ pub struct CallFailure {
     pub message: String,
     /// The operation, and why it failed, for people.
     pub text: String,
+    /// Credentials did not come this time, though there is somebody who gives them: nothing was
+    /// sent, and they may come the next time.
+    pub passing: bool,
 }
 
 impl From<CallFailure> for CallError {
@@ -36,7 +39,8 @@ impl From<CallFailure> for CallError {
 impl CallFailure {
     /// A failure that is no answer of AWS. `text` names the operation.
     pub fn own(kind: CallErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, code: String::new(), message: String::new(), text: clean(&text.into()) }
+        let text = clean(&text.into());
+        Self { kind, code: String::new(), message: String::new(), text, passing: false }
     }
 
     /// Nobody knows where to ask. It may be known the next time, and nothing was done.
@@ -62,8 +66,7 @@ where
         );
     }
     if let Some(error) = cause_of::<CredentialsError>(error) {
-        let text = format!("no credentials for {action}: {}", chain(error));
-        return CallFailure::own(CallErrorKind::Denied, text);
+        return no_credentials(action, error);
     }
     match error {
         SdkError::ConstructionFailure(_) => {
@@ -88,6 +91,16 @@ where
     }
 }
 
+/// An operation that was never sent.
+pub(super) fn no_credentials(action: &str, error: &CredentialsError) -> CallFailure {
+    let lasting = matches!(
+        error,
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+    );
+    let text = format!("no credentials for {action}: {}", chain(error));
+    CallFailure { passing: !lasting, ..CallFailure::own(CallErrorKind::Denied, text) }
+}
+
 /// An answer of AWS that is an error.
 pub(super) fn answered(action: &str, status: u16, code: &str, message: &str) -> CallFailure {
     let code = plain(code);
@@ -99,7 +112,7 @@ pub(super) fn answered(action: &str, status: u16, code: &str, message: &str) -> 
         (CallErrorKind::Denied, _) => format!("{action} is not allowed ({code}): {said}"),
         (_, code) => format!("{action} failed with {code}: {said}"),
     };
-    CallFailure { kind, code: code.to_owned(), text: clean(&text), message }
+    CallFailure { code: code.to_owned(), message, ..CallFailure::own(kind, text) }
 }
 
 /// The code without what some services put behind it and others do not.
@@ -183,6 +196,21 @@ mod tests {
         check(404, "DBSnapshotNotFound", CallErrorKind::Refused);
         check(400, "SnapshotQuotaExceeded", CallErrorKind::Refused);
         check(413, "", CallErrorKind::Refused);
+    }
+
+    #[test]
+    fn credentials_that_did_not_come_may_come_and_nothing_was_sent() {
+        let check = |error: CredentialsError, passing| {
+            let failure = no_credentials("autoscaling:SetDesiredCapacity", &error);
+            assert_eq!((failure.kind, failure.passing), (CallErrorKind::Denied, passing));
+            let start = "no credentials for autoscaling:SetDesiredCapacity: ";
+            assert!(failure.text.starts_with(start), "{}", failure.text);
+        };
+        check(CredentialsError::not_loaded("no role is attached"), false);
+        check(CredentialsError::invalid_configuration("a profile of its own"), false);
+        check(CredentialsError::provider_timed_out(std::time::Duration::from_secs(5)), true);
+        check(CredentialsError::provider_error("503"), true);
+        check(CredentialsError::unhandled("no JSON"), true);
     }
 
     #[test]

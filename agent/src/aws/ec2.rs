@@ -16,7 +16,7 @@ use groundcrew_core::backups::call::CallErrorKind;
 use groundcrew_core::fleet::AmiId;
 use groundcrew_core::fleet::refresh::VersionFacts;
 
-use super::call_failure::{CallFailure, answered, clean};
+use super::call_failure::{CallFailure, answered, clean, no_credentials};
 use crate::errors::chain;
 use crate::https::{Address, Answer, Https};
 
@@ -99,25 +99,26 @@ impl Ec2 {
         version_facts(action, &xml, &item)
     }
 
-    /// Creates a version that is as version `base` but for its image. `token` makes it one version,
-    /// however often it is asked for.
+    /// Creates a version that is as version `base` but for its image. Its description is the same
+    /// too: Terraform takes the newest version's for the template's, and would change it back.
+    /// `token` makes it one version, however often it is asked for.
     pub async fn create_version(
         &self,
         template: &str,
-        base: u64,
+        base: &VersionFacts,
         ami: &AmiId,
         token: &str,
     ) -> Result<VersionFacts, CallFailure> {
         let action = "CreateLaunchTemplateVersion";
-        let base = base.to_string();
-        let description = format!("groundcrew fleet refresh: version {base} with {ami}");
-        let parameters = [
+        let source = base.number.to_string();
+        let mut parameters = vec![
             ("LaunchTemplateId", template),
-            ("SourceVersion", &base),
-            ("VersionDescription", &description),
+            ("SourceVersion", &source),
             ("LaunchTemplateData.ImageId", ami.as_str()),
             ("ClientToken", token),
         ];
+        let description = base.description.as_deref();
+        parameters.extend(description.map(|description| ("VersionDescription", description)));
         let xml = self.call(action, &parameters).await?;
         version_facts(action, &xml, &["launchTemplateVersion"])
     }
@@ -149,7 +150,7 @@ impl Ec2 {
                 Err(failure) => failure,
             };
             let again = matches!(failure.kind, CallErrorKind::Throttled | CallErrorKind::Unclear);
-            if !again || attempt == ATTEMPTS_MAX {
+            if !(again || failure.passing) || attempt == ATTEMPTS_MAX {
                 return Err(failure);
             }
             tokio::time::sleep(PAUSE * attempt).await;
@@ -174,14 +175,12 @@ impl Ec2 {
         name: &str,
         body: &str,
     ) -> Result<Vec<(&'static str, String)>, CallFailure> {
-        let denied = |why: String| {
-            let text = format!("no credentials for {name}: {why}");
+        let provider = self.shared.credentials_provider().ok_or_else(|| {
+            let text = format!("no credentials for {name}: there are none");
             CallFailure::own(CallErrorKind::Denied, text)
-        };
-        let provider = self.shared.credentials_provider();
-        let provider = provider.ok_or_else(|| denied("there are none".to_owned()))?;
+        })?;
         let credentials = provider.provide_credentials().await;
-        let identity = credentials.map_err(|error| denied(chain(&error)))?.into();
+        let identity = credentials.map_err(|error| no_credentials(name, &error))?.into();
         let since = u64::try_from(crate::clock::wall().0).unwrap_or(0);
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -236,11 +235,14 @@ fn version_facts(action: &str, xml: &str, at: &[&str]) -> Result<VersionFacts, C
     };
     let number = field(&["versionNumber"])?.and_then(|number| number.parse().ok());
     let image = field(&["launchTemplateData", "imageId"])?;
+    let description = understood(action, raw_texts(xml, &[at, &["versionDescription"]].concat()))?;
     let number = number.ok_or_else(|| {
         let text = format!("ec2:{action} answered without the number of a version");
         CallFailure::own(CallErrorKind::Unclear, text)
     })?;
-    Ok(VersionFacts { number, image: image.filter(|image| !image.is_empty()) })
+    let said = |text: &String| !text.is_empty();
+    let description = description.into_iter().next().filter(said);
+    Ok(VersionFacts { number, image: image.filter(said), description })
 }
 
 fn understood<T>(action: &str, read: Result<T, XmlDecodeError>) -> Result<T, CallFailure> {
@@ -252,6 +254,11 @@ fn understood<T>(action: &str, read: Result<T, XmlDecodeError>) -> Result<T, Cal
 
 /// The texts of all elements at `path` below the document's root, fit for people.
 fn texts(xml: &str, path: &[&str]) -> Result<Vec<String>, XmlDecodeError> {
+    Ok(raw_texts(xml, path)?.iter().map(|text| clean(text)).collect())
+}
+
+/// The same word by word: for what goes back to EC2 and to nobody else.
+fn raw_texts(xml: &str, path: &[&str]) -> Result<Vec<String>, XmlDecodeError> {
     let mut document = Document::new(xml);
     let mut root = document.root_element()?;
     let mut found = Vec::new();
@@ -271,7 +278,7 @@ fn collect(
             continue;
         }
         if rest.is_empty() {
-            found.push(clean(&try_data(&mut child)?));
+            found.push(try_data(&mut child)?.into_owned());
         } else {
             collect(&mut child, rest, found)?;
         }
@@ -293,6 +300,7 @@ mod tests {
                 <imageId>ami-8c1be5f6</imageId>
                 <networkInterfaceSet><item><deviceIndex>0</deviceIndex></item></networkInterfaceSet>
               </launchTemplateData>
+              <versionDescription>Instances of &lt;shop&gt;&#9;&amp; co</versionDescription>
               <versionNumber>12</versionNumber>
             </item>
           </launchTemplateVersionSet>
@@ -302,10 +310,12 @@ mod tests {
     fn versions_are_read() {
         let facts = version_facts("X", VERSIONS, &["launchTemplateVersionSet", "item"]).unwrap();
         let image = Some("ami-8c1be5f6".to_owned());
-        assert_eq!(facts, VersionFacts { number: 12, image });
+        let description = Some("Instances of <shop>\t& co".to_owned());
+        assert_eq!(facts, VersionFacts { number: 12, image, description });
         let without = VERSIONS.replace("imageId", "instanceType");
+        let without = without.replace("versionDescription", "createdBy");
         let facts = version_facts("X", &without, &["launchTemplateVersionSet", "item"]).unwrap();
-        assert_eq!(facts.image, None);
+        assert_eq!((facts.image, facts.description), (None, None));
     }
 
     #[test]

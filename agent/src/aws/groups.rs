@@ -180,6 +180,13 @@ impl Described {
         };
         if let Some(of_group) = &mut mixed.launch_template {
             of_group.launch_template_specification = Some(template);
+            let own = of_group.overrides.iter_mut().flatten();
+            for own in own.filter_map(|own| own.launch_template_specification.as_mut()) {
+                // Auto Scaling describes them with both, and takes either.
+                if own.launch_template_id.is_some() {
+                    own.launch_template_name = None;
+                }
+            }
         }
         wanted.mixed_instances_policy(mixed).build()
     }
@@ -208,4 +215,45 @@ fn once() -> Builder {
     Builder::new()
         .retry_config(RetryConfig::disabled())
         .timeout_config(super::timeouts(QUESTION_WITHIN, QUESTION_WITHIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_autoscaling::types::{AutoScalingGroup, LaunchTemplate, LaunchTemplateOverrides};
+
+    use super::*;
+
+    fn template(id: Option<&str>, name: &str) -> LaunchTemplateSpecification {
+        let template = LaunchTemplateSpecification::builder().launch_template_name(name);
+        template.set_launch_template_id(id.map(str::to_owned)).version("3").build()
+    }
+
+    #[test]
+    fn a_template_is_named_once() {
+        let own = |template| {
+            let own = LaunchTemplateOverrides::builder().instance_type("m7g.large");
+            own.set_launch_template_specification(template).build()
+        };
+        let of_group = LaunchTemplate::builder()
+            .launch_template_specification(template(Some("lt-1"), "web"))
+            .overrides(own(Some(template(Some("lt-2"), "web-arm"))))
+            .overrides(own(Some(template(None, "web-gpu"))))
+            .overrides(own(None))
+            .build();
+        let mixed = MixedInstancesPolicy::builder().launch_template(of_group).build();
+        let found = AutoScalingGroup::builder().mixed_instances_policy(mixed.clone()).build();
+        let described = Described { group: wire::group(found), mixed: Some(mixed) };
+        let wanted = described.with_version(12).mixed_instances_policy.unwrap();
+        let wanted = wanted.launch_template.unwrap();
+        let named = |template: &LaunchTemplateSpecification| {
+            let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
+            let (id, name) = (template.launch_template_id(), template.launch_template_name());
+            [text(id), text(name), text(template.version())].join(" ")
+        };
+        assert_eq!(named(wanted.launch_template_specification().unwrap()), "lt-1 - 12");
+        let own = wanted.overrides().iter().map(|own| own.launch_template_specification());
+        let own: Vec<_> = own.map(|own| own.map(named)).collect();
+        let (by_id, by_name) = ("lt-2 - 3".to_owned(), "- web-gpu 3".to_owned());
+        assert_eq!(own, [Some(by_id), Some(by_name), None]);
+    }
 }

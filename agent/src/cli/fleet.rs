@@ -104,6 +104,7 @@ impl Fleet {
 /// A call's failure as an error with its hint.
 fn cause(failure: CallFailure) -> anyhow::Error {
     let hint = match failure.kind {
+        CallErrorKind::Denied if failure.passing => "; try again later",
         CallErrorKind::Denied => "; docs/fleet.md lists the rights that each command needs",
         CallErrorKind::Throttled => "; try again later",
         CallErrorKind::Unclear | CallErrorKind::Refused => "",

@@ -25,11 +25,11 @@ pub const NAME_CHARS_MAX: usize = 255;
 pub struct Group {
     /// Its name.
     pub name: String,
-    /// Instances, at least.
+    /// Capacity, at least: instances, or what they weigh where their types have weights.
     pub min: u32,
-    /// Instances that are wanted now.
+    /// Capacity that is wanted now.
     pub desired: u32,
-    /// Instances, at most.
+    /// Capacity, at most.
     pub max: u32,
     /// What its instances are launched from.
     pub launch: Launch,
@@ -105,6 +105,8 @@ pub struct Instance {
     pub image: Option<String>,
     /// When its launch began, if the group still remembers.
     pub launched: Option<Wall>,
+    /// How much of the wanted capacity it is; 1 where its type has no weight.
+    pub weight: u32,
 }
 
 impl Instance {
@@ -114,20 +116,40 @@ impl Instance {
         self.state == "InService" && self.health == "Healthy"
     }
 
-    /// Whether it is on its way into service or out of it.
+    /// Whether it is on its way into service.
     #[must_use]
-    pub fn moves(&self) -> bool {
-        ["Pending", "Terminating", "Entering", "Detaching", "ReplacingRootVolume"]
+    pub fn arrives(&self) -> bool {
+        ["Pending", "ReplacingRootVolume", "RootVolumeReplaced"]
             .iter()
             .any(|state| self.state.starts_with(state))
+    }
+
+    /// Whether it is on its way out of service. One that a hook retains stays as it is until a
+    /// person ends it.
+    #[must_use]
+    pub fn leaves(&self) -> bool {
+        self.state != "Terminating:Retained"
+            && ["Terminating", "Entering", "Detaching"]
+                .iter()
+                .any(|state| self.state.starts_with(state))
     }
 }
 
 impl Group {
-    /// How many instances serve.
+    /// The capacity that serves, in the unit of `desired`: instances, or what they weigh.
     #[must_use]
-    pub fn serving(&self) -> usize {
-        self.instances.iter().filter(|instance| instance.serves()).count()
+    pub fn serving(&self) -> u32 {
+        self.weights().fold(0, u32::saturating_add)
+    }
+
+    /// The most that one instance which serves weighs; 1 when none does.
+    #[must_use]
+    pub fn heaviest(&self) -> u32 {
+        self.weights().max().unwrap_or(1)
+    }
+
+    fn weights(&self) -> impl Iterator<Item = u32> {
+        self.instances.iter().filter(|instance| instance.serves()).map(|instance| instance.weight)
     }
 }
 
@@ -161,6 +183,8 @@ pub struct Refresh {
     pub target: Option<TemplateVersion>,
     /// Why it is or was rolled back.
     pub rollback_reason: Option<String>,
+    /// How long it bakes at its end, in seconds.
+    pub bake_s: u32,
 }
 
 /// How a refresh stands (API_InstanceRefresh).

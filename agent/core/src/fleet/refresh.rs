@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ALARMS_MAX, AmiId, Group, Launch, Refresh, RefreshStatus, TemplateVersion};
+use crate::backups::call::CallErrorKind;
 
 /// The part of the desired capacity that stays healthy, where neither the group nor a person says
 /// so: a replacement is there before what it replaces goes.
@@ -22,8 +23,9 @@ const LOOK_STEP: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
 /// Looks in a row that may fail.
-pub const LOOKS_FAILED_MAX: u32 = 20;
-/// How long a refresh is followed. It goes on without anybody who looks.
+const LOOKS_FAILED_MAX: u32 = 20;
+/// How long a refresh is followed, but for the time that it bakes. It goes on without anybody who
+/// looks.
 pub const FOLLOW_WITHIN: Duration = Duration::from_hours(12);
 /// The longest time without a word to whoever follows: runners of pipelines end what is silent.
 pub const SILENCE_MAX: Duration = Duration::from_mins(1);
@@ -54,6 +56,8 @@ pub struct VersionFacts {
     pub number: u64,
     /// Its image: an id, or `resolve:ssm:` and the name of a parameter.
     pub image: Option<String>,
+    /// What it says of itself, word by word: a version that is made of this one says the same.
+    pub description: Option<String>,
 }
 
 /// Which version the group is to have.
@@ -128,6 +132,18 @@ pub enum Refusal {
          Auto Scaling rolls nothing of that kind back: give --ami, or --no-rollback"
     )]
     Parameter {
+        /// The version.
+        version: u64,
+        /// What it says.
+        image: String,
+    },
+    /// Auto Scaling could not go back to what the group has now.
+    #[error(
+        "the group's own version {version} of the launch template names its image by a parameter \
+         ({image}), and Auto Scaling rolls nothing back to it: give --no-rollback this once; later \
+         ones can go back to what this one brings"
+    )]
+    WayBack {
         /// The version.
         version: u64,
         /// What it says.
@@ -212,10 +228,18 @@ pub fn choose(options: &Options, base: &VersionFacts) -> Result<Choice, Refusal>
     let image = base.image.as_deref();
     match (&options.ami, image) {
         (Some(ami), image) if image != Some(ami.as_str()) => Ok(Choice::MadeFrom(base.number)),
-        (None, Some(image)) if options.auto_rollback && image.starts_with("resolve:") => {
+        (None, Some(image)) if options.auto_rollback && is_parameter(image) => {
             Err(Refusal::Parameter { version: base.number, image: image.to_owned() })
         }
         (Some(_) | None, _) => Ok(Choice::Existing(base.number)),
+    }
+}
+
+/// Whether a refresh that starts could go back to `now`, the version that the group has.
+pub fn way_back(options: &Options, now: &VersionFacts) -> Result<(), Refusal> {
+    match now.image.as_deref().filter(|image| options.auto_rollback && is_parameter(image)) {
+        Some(image) => Err(Refusal::WayBack { version: now.number, image: image.to_owned() }),
+        None => Ok(()),
     }
 }
 
@@ -311,6 +335,27 @@ pub fn ended(status: &RefreshStatus) -> Option<Outcome> {
 #[must_use]
 pub fn pause(looks: u32) -> Duration {
     LOOK_STEP.saturating_mul(looks.max(1)).min(LOOK_EVERY_MAX)
+}
+
+/// How long a refresh is followed: its alarms are watched after all else is done.
+#[must_use]
+pub fn follow_within(refresh: &Refresh) -> Duration {
+    FOLLOW_WITHIN + Duration::from_secs(refresh.bake_s.into()).min(BAKE_MAX)
+}
+
+/// Whether to look again after a look that failed, the last of so many in a row. `passing` says
+/// that the credentials for it did not come this time: that is no word on whether it is allowed.
+#[must_use]
+pub fn look_again(kind: CallErrorKind, passing: bool, failures: u32) -> bool {
+    let lasting = match kind {
+        CallErrorKind::Throttled | CallErrorKind::Unclear => false,
+        CallErrorKind::Denied | CallErrorKind::Refused => !passing,
+    };
+    !lasting && failures <= LOOKS_FAILED_MAX
+}
+
+fn is_parameter(image: &str) -> bool {
+    image.starts_with("resolve:")
 }
 
 fn is_number(version: &str) -> bool {

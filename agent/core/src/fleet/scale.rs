@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Group;
+use super::{Group, Instance};
 
 /// How long instances are waited for: launching, joining and draining, hooks included.
 pub const FOLLOW_WITHIN: Duration = Duration::from_hours(2);
+
+/// Looks at which a group may still show the capacity that it had before: its description lags
+/// behind what was asked for. With the pauses of [`super::refresh::pause`] they take ten seconds.
+const LAGGING_LOOKS: u32 = 5;
 
 /// What is going to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,24 +94,24 @@ pub fn plan(group: &Group, to: u32) -> Result<Plan, Refusal> {
 pub enum Progress {
     /// As many serve as are wanted.
     Done,
-    /// So many serve.
-    Waiting(usize),
+    /// So much serves.
+    Waiting(u32),
     /// Somebody or something wants so many instead.
     Overruled(u32),
 }
 
-/// How far a group is that was scaled to so many. Instances that still leave are none of it: their
-/// drain may take as long as the hook holds.
+/// How far a group is that was scaled as planned, after so many looks. Instances that still leave
+/// are none of it: their drain may take as long as the hook holds. Where instances have weights,
+/// Auto Scaling comes to the next whole instance, so there may be more than was asked for, by less
+/// than one instance.
 #[must_use]
-pub fn progress(group: &Group, to: u32) -> Progress {
-    if group.desired != to {
-        return Progress::Overruled(group.desired);
-    }
+pub fn progress(group: &Group, plan: &Plan, looks: u32) -> Progress {
     let serving = group.serving();
-    let arriving = group.instances.iter().any(|instance| instance.state.starts_with("Pending"));
-    if u32::try_from(serving).is_ok_and(|serving| serving == to) && !arriving {
-        Progress::Done
-    } else {
-        Progress::Waiting(serving)
+    if group.desired != plan.to {
+        let lags = group.desired == plan.from && looks < LAGGING_LOOKS;
+        return if lags { Progress::Waiting(serving) } else { Progress::Overruled(group.desired) };
     }
+    let arriving = group.instances.iter().any(Instance::arrives);
+    let reached = serving.checked_sub(plan.to).is_some_and(|over| over < group.heaviest());
+    if reached && !arriving { Progress::Done } else { Progress::Waiting(serving) }
 }

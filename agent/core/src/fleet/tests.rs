@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::refresh::{
     Begin, Choice, Options, Outcome, Preferences, Refusal, VersionFacts, begin, choose, ended,
-    pause, preferences, summary, template,
+    follow_within, look_again, pause, preferences, summary, template, way_back,
 };
-use super::scale::{Progress, plan, progress};
-use super::standing::{Word, standing};
+use super::scale::{Plan, Progress, plan, progress};
+use super::standing::{Word, standing, vital_suspended};
 use super::*;
+use crate::backups::call::CallErrorKind;
 
 const NEW: &str = "ami-0123456789abcdef0";
 
@@ -25,6 +26,7 @@ fn instance(id: &str, state: &str, of: &str) -> Instance {
         template: Some(version(of)),
         image: None,
         launched: None,
+        weight: 1,
     }
 }
 
@@ -55,7 +57,12 @@ fn refresh(status: &str, to: &str) -> Refresh {
         ended: None,
         target: Some(version(to)),
         rollback_reason: None,
+        bake_s: 0,
     }
+}
+
+fn facts(number: u64, image: Option<&str>) -> VersionFacts {
+    VersionFacts { number, image: image.map(str::to_owned), description: None }
 }
 
 fn options() -> Options {
@@ -112,8 +119,7 @@ fn only_a_numbered_template_is_rolled_back_to() {
 fn a_version_is_made_once() {
     let check = |ami: Option<&str>, image: Option<&str>, expected: Option<Choice>| {
         let options = Options { ami: ami.map(|ami| ami.parse().unwrap()), ..options() };
-        let base = VersionFacts { number: 7, image: image.map(str::to_owned) };
-        assert_eq!(choose(&options, &base).ok(), expected, "{ami:?} {image:?}");
+        assert_eq!(choose(&options, &facts(7, image)).ok(), expected, "{ami:?} {image:?}");
     };
     check(Some(NEW), Some("ami-12c6146b"), Some(Choice::MadeFrom(7)));
     check(Some(NEW), None, Some(Choice::MadeFrom(7)));
@@ -122,6 +128,18 @@ fn a_version_is_made_once() {
     check(None, Some("ami-12c6146b"), Some(Choice::Existing(7)));
     check(None, None, Some(Choice::Existing(7)));
     check(None, Some("resolve:ssm:/ami"), None);
+}
+
+#[test]
+fn the_way_back_is_the_groups_own_version() {
+    let parameter = facts(3, Some("resolve:ssm:/ami"));
+    let refusal = way_back(&options(), &parameter).unwrap_err().to_string();
+    assert!(refusal.contains("the group's own version 3"), "{refusal}");
+    assert!(!refusal.contains("--ami"), "an image was given: {refusal}");
+    let forward = Options { auto_rollback: false, ..options() };
+    assert_eq!(way_back(&forward, &parameter), Ok(()));
+    assert_eq!(way_back(&options(), &facts(3, Some(NEW))), Ok(()));
+    assert_eq!(way_back(&options(), &facts(3, None)), Ok(()));
 }
 
 #[test]
@@ -231,6 +249,28 @@ fn every_status_is_an_end_or_is_waited_for() {
 }
 
 #[test]
+fn a_refresh_is_followed_for_as_long_as_it_bakes_too() {
+    let hours = |bake_s| follow_within(&Refresh { bake_s, ..refresh("Baking", "4") }).as_secs();
+    assert_eq!(hours(0), 12 * 3600);
+    assert_eq!(hours(48 * 3600), 60 * 3600);
+    assert_eq!(hours(u32::MAX), 60 * 3600, "Auto Scaling bakes no longer");
+}
+
+#[test]
+fn what_may_pass_is_looked_at_again() {
+    use CallErrorKind::{Denied, Refused, Throttled, Unclear};
+    for kind in [Throttled, Unclear] {
+        assert!(look_again(kind, false, 1) && look_again(kind, false, 20), "{kind:?}");
+        assert!(!look_again(kind, false, 21), "{kind:?}");
+    }
+    for kind in [Denied, Refused] {
+        assert!(!look_again(kind, false, 1), "{kind:?}");
+    }
+    assert!(look_again(Denied, true, 20), "credentials may come yet");
+    assert!(!look_again(Denied, true, 21));
+}
+
+#[test]
 fn why_it_was_rolled_back_comes_first() {
     let check = |rollback: Option<&str>, reason: Option<&str>, end: &str| {
         let mut refresh = refresh("RollbackSuccessful", "4");
@@ -279,6 +319,22 @@ fn what_is_suspended_is_said_before_nothing_happens() {
     let notes = |to| plan(&group, to).unwrap().notes.len();
     assert_eq!((notes(1), notes(2), notes(3)), (0, 0, 1));
     assert_eq!(standing(&group, None).word, Word::Degraded);
+    assert_eq!(vital_suspended(&group).collect::<Vec<_>>(), ["Launch"]);
+}
+
+#[test]
+fn only_what_is_vital_is_to_be_resumed() {
+    let mut group = group();
+    for process in ["AZRebalance", "ScheduledActions"] {
+        group.suspended.push(Suspended { process: process.to_owned(), reason: None });
+    }
+    let found = standing(&group, None);
+    assert_eq!((found.word, found.reasons.len()), (Word::Steady, 2));
+    assert_eq!(vital_suspended(&group).next(), None);
+}
+
+fn scaled(from: u32, to: u32) -> Plan {
+    Plan { from, to, ask: None, notes: Vec::new() }
 }
 
 #[test]
@@ -286,7 +342,7 @@ fn scaled_is_when_as_many_serve() {
     let check = |states: &[&str], to: u32, expected: Progress| {
         let instances = states.iter().map(|state| instance("i", state, "3")).collect();
         let group = Group { desired: 2, instances, ..group() };
-        assert_eq!(progress(&group, to), expected, "{states:?}");
+        assert_eq!(progress(&group, &scaled(9, to), 0), expected, "{states:?}");
     };
     check(&["InService", "InService"], 2, Progress::Done);
     check(&["InService", "InService", "Terminating:Wait"], 2, Progress::Done);
@@ -295,6 +351,40 @@ fn scaled_is_when_as_many_serve() {
     check(&["InService", "InService", "Pending"], 2, Progress::Waiting(2));
     check(&["InService", "Standby"], 2, Progress::Waiting(1));
     check(&["InService"], 1, Progress::Overruled(2));
+    check(&["InService", "InService", "ReplacingRootVolume"], 2, Progress::Waiting(2));
+}
+
+#[test]
+fn the_capacity_before_is_no_overruling_at_first() {
+    let check = |from: u32, looks: u32, expected: Progress| {
+        assert_eq!(progress(&group(), &scaled(from, 3), looks), expected, "{from} {looks}");
+    };
+    for looks in 0..5 {
+        check(2, looks, Progress::Waiting(2));
+    }
+    check(2, 5, Progress::Overruled(2));
+    check(1, 0, Progress::Overruled(2));
+    let before = Group { desired: 3, ..group() };
+    assert_eq!(progress(&before, &scaled(3, 3), 0), Progress::Waiting(2));
+}
+
+#[test]
+fn weights_are_capacity_and_whole_instances_come() {
+    let check = |weights: &[u32], desired: u32, word: Word, expected: Progress| {
+        let weighing =
+            |weight: &u32| Instance { weight: *weight, ..instance("i", "InService", "3") };
+        let instances = weights.iter().map(weighing).collect();
+        let group = Group { desired, instances, ..group() };
+        assert_eq!(standing(&group, None).word, word, "{weights:?} {desired}");
+        assert_eq!(progress(&group, &scaled(9, desired), 0), expected, "{weights:?} {desired}");
+    };
+    check(&[4, 4], 8, Word::Steady, Progress::Done);
+    check(&[4, 4], 9, Word::Degraded, Progress::Waiting(8));
+    check(&[4, 4, 4], 9, Word::Steady, Progress::Done);
+    check(&[4, 4, 4], 8, Word::Steady, Progress::Waiting(12));
+    check(&[4], 0, Word::Steady, Progress::Waiting(4));
+    check(&[], 0, Word::Steady, Progress::Done);
+    check(&[u32::MAX, 1], u32::MAX, Word::Steady, Progress::Done);
 }
 
 #[test]
@@ -309,12 +399,40 @@ fn the_word_is_the_worst_that_holds() {
     check(&["InService", "InService", "Standby"], None, Word::Steady);
     check(&["InService", "Pending:Wait"], None, Word::Scaling);
     check(&["InService", "InService", "Terminating"], None, Word::Scaling);
+    check(&["InService", "ReplacingRootVolume:Wait"], None, Word::Scaling);
     check(&["InService"], None, Word::Degraded);
+    for leaving in ["Terminating", "Terminating:Wait", "Detaching", "EnteringStandby"] {
+        check(&["InService", leaving], None, Word::Degraded);
+        check(&["InService", leaving, "Pending"], None, Word::Scaling);
+        check(&["InService", "InService", leaving], None, Word::Scaling);
+    }
+    check(&["InService", "InService", "Terminating:Retained"], None, Word::Steady);
+    check(&["InService", "Terminating:Retained"], None, Word::Degraded);
     check(&["InService"], Some("InProgress"), Word::Refreshing);
     check(&["InService", "InService"], Some("Successful"), Word::Steady);
     check(&["InService", "InService"], Some("RollbackSuccessful"), Word::Steady);
-    check(&["InService", "InService"], Some("RollbackFailed"), Word::Degraded);
-    check(&["InService", "InService"], Some("Failed"), Word::Degraded);
+    check(&["InService"], Some("Failed"), Word::Degraded);
+}
+
+#[test]
+fn a_refresh_that_failed_counts_while_instances_differ() {
+    let check = |launch: &str, of: [&str; 2], state: &str, expected: Word| {
+        let launch = Launch::Template(version(launch));
+        let instances = vec![instance("i-1", "InService", of[0]), instance("i-2", state, of[1])];
+        let group = Group { desired: 1, launch, instances, ..group() };
+        for status in ["Failed", "RollbackFailed"] {
+            let found = standing(&group, Some(&refresh(status, "4"))).word;
+            assert_eq!(found, expected, "{group:?} {status}");
+        }
+        // Where it counts, going to the group's own version has something to do.
+        let undone = begin(&group, None, Choice::Existing(3), &options()) == Ok(Begin::Start);
+        assert!(undone || expected != Word::Degraded, "{group:?}");
+    };
+    check("3", ["3", "3"], "InService", Word::Steady);
+    check("3", ["3", "4"], "InService", Word::Degraded);
+    check("3", ["3", "4"], "Standby", Word::Degraded);
+    check("3", ["3", "4"], "Terminating:Wait", Word::Scaling);
+    check("$Latest", ["3", "3"], "InService", Word::Degraded);
 }
 
 #[test]

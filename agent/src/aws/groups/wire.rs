@@ -5,7 +5,7 @@
 use aws_sdk_autoscaling::primitives::DateTime;
 use aws_sdk_autoscaling::types::{
     Activity as WireActivity, AutoScalingGroup, Instance as WireInstance, InstanceRefresh,
-    LaunchTemplateSpecification, LifecycleState, ScalingActivityStatusCode,
+    LaunchTemplateSpecification, LifecycleState, RefreshPreferences, ScalingActivityStatusCode,
 };
 use groundcrew_core::fleet::{
     Activity, Group, Instance, Launch, Refresh, RefreshStatus, Suspended, TemplateVersion,
@@ -72,7 +72,13 @@ fn instance(found: &WireInstance) -> Option<Instance> {
         template: found.launch_template().and_then(template),
         image: said(found.image_id()),
         launched: None,
+        weight: weight(found.weighted_capacity()),
     })
+}
+
+/// 1 to 999 (API_Instance); what is none of it counts as no weight.
+fn weight(said: Option<&str>) -> u32 {
+    said.and_then(|said| said.parse().ok()).filter(|weight| *weight > 0).unwrap_or(1)
 }
 
 /// `None`: it has no id, and nobody could ask for it again.
@@ -83,6 +89,7 @@ pub(super) fn refresh(found: InstanceRefresh) -> Option<Refresh> {
     let mixed = mixed.and_then(|mixed| mixed.launch_template_specification());
     let target = desired.and_then(|desired| desired.launch_template()).or(mixed);
     let rollback = found.rollback_details();
+    let bake = found.preferences().and_then(RefreshPreferences::bake_time);
     let status = found.status().map_or("?", |status| status.as_str());
     Some(Refresh {
         id: clean(found.instance_refresh_id()?),
@@ -94,6 +101,7 @@ pub(super) fn refresh(found: InstanceRefresh) -> Option<Refresh> {
         ended: found.end_time().and_then(wall),
         target: target.and_then(template),
         rollback_reason: said(rollback.and_then(|rollback| rollback.rollback_reason())),
+        bake_s: count(bake),
     })
 }
 
@@ -122,4 +130,32 @@ fn count(number: Option<i32>) -> u32 {
 
 fn wall(time: &DateTime) -> Option<Wall> {
     time.to_millis().ok().map(Wall)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_weighs_what_its_type_does() {
+        let weight = |said: Option<&str>| {
+            let found = WireInstance::builder().instance_id("i-1");
+            let found = found.set_weighted_capacity(said.map(str::to_owned)).build();
+            instance(&found).unwrap().weight
+        };
+        assert_eq!([weight(Some("4")), weight(Some("999")), weight(None)], [4, 999, 1]);
+        for odd in ["", "0", "-1", "1.5", "99999999999"] {
+            assert_eq!(weight(Some(odd)), 1, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_says_how_long_it_bakes() {
+        let bake = |seconds: Option<i32>| {
+            let preferences = RefreshPreferences::builder().set_bake_time(seconds).build();
+            let found = InstanceRefresh::builder().instance_refresh_id("1");
+            refresh(found.preferences(preferences).build()).unwrap().bake_s
+        };
+        assert_eq!([bake(Some(600)), bake(None), bake(Some(-1))], [600, 0, 0]);
+    }
 }

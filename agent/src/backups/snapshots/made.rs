@@ -59,7 +59,7 @@ mod tests {
 
     fn failure(code: &str, kind: CallErrorKind) -> CallFailure {
         let text = format!("rds:X failed with {code}: words");
-        CallFailure { kind, code: code.into(), message: "words".into(), text }
+        CallFailure { code: code.into(), message: "words".into(), ..CallFailure::own(kind, text) }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use groundcrew_core::backups::call::CallErrorKind;
 use groundcrew_core::fleet::Refresh;
 use groundcrew_core::fleet::refresh::{
-    FOLLOW_WITHIN, LOOKS_FAILED_MAX, Outcome, SILENCE_MAX, ended, pause, reason,
+    FOLLOW_WITHIN, Outcome, SILENCE_MAX, ended, follow_within, look_again, pause, reason,
 };
 use groundcrew_core::time::Moment;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,7 +16,6 @@ use super::super::render::human::clean;
 use super::super::terminal::Output;
 use super::super::{EXIT_FAILING, EXIT_OK};
 use super::{EXIT_CANCELLED, EXIT_INTERRUPTED, EXIT_ROLLED_BACK, Fleet, cause};
-use crate::aws::call_failure::CallFailure;
 use crate::clock;
 
 /// What is seen of it, as JSON.
@@ -45,10 +44,11 @@ pub(super) async fn follow(
     out: &mut Output,
 ) -> anyhow::Result<u8> {
     let mut screen = Screen::new(json, out);
-    let by = clock::at().plus(FOLLOW_WITHIN);
+    let since = clock::at();
+    let mut within = FOLLOW_WITHIN;
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let (mut looks, mut failures) = (0, 0);
-    while clock::at() < by {
+    while clock::at() < since.plus(within) {
         let seen = tokio::select! {
             biased;
             interrupt = &mut interrupted => {
@@ -60,6 +60,7 @@ pub(super) async fn follow(
         match seen {
             Ok(Some(refresh)) => {
                 failures = 0;
+                within = follow_within(&refresh);
                 let outcome = ended(&refresh.status);
                 screen.show(fleet, &refresh, outcome)?;
                 if let Some(outcome) = outcome {
@@ -67,18 +68,20 @@ pub(super) async fn follow(
                     return Ok(exit_code(outcome, wanted));
                 }
             }
-            // What has just been started may not be shown yet.
-            Ok(None) => failures += 1,
+            Ok(None) => {
+                failures += 1;
+                // What has just been started may not be shown yet.
+                if !look_again(CallErrorKind::Unclear, false, failures) {
+                    anyhow::bail!("group {} does not show refresh {id}", clean(&fleet.name));
+                }
+            }
             Err(failure) => {
                 failures += 1;
-                if is_final(&failure) || failures > LOOKS_FAILED_MAX {
+                if !look_again(failure.kind, failure.passing, failures) {
                     let context = format!("refresh {id} goes on, and cannot be followed");
                     return Err(cause(failure).context(context));
                 }
             }
-        }
-        if failures > LOOKS_FAILED_MAX {
-            anyhow::bail!("group {} does not show refresh {id}", clean(&fleet.name));
         }
         looks += 1;
         tokio::select! {
@@ -90,14 +93,8 @@ pub(super) async fn follow(
             () = tokio::time::sleep(pause(looks)) => {}
         }
     }
-    let hours = FOLLOW_WITHIN.as_secs() / 3600;
+    let hours = within.as_secs() / 3600;
     anyhow::bail!("refresh {id} has not ended after {hours} h; it goes on")
-}
-
-/// Whether the same question would have the same answer. Credentials that expire while a refresh
-/// runs are the usual case.
-fn is_final(failure: &CallFailure) -> bool {
-    matches!(failure.kind, CallErrorKind::Denied | CallErrorKind::Refused)
 }
 
 fn exit_code(outcome: Outcome, wanted: Outcome) -> u8 {

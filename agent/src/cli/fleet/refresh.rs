@@ -75,7 +75,7 @@ pub(super) async fn run(
     let last = fleet.groups.refresh(&fleet.name, None).await.map_err(cause)?;
     let begin = refresh::begin(group, last.as_ref(), choice, &options)?;
     if options.auto_rollback && begin == Begin::Start {
-        check_way_back(fleet, &described).await?;
+        check_way_back(fleet, &described, &options).await?;
     }
     let mut plan = plan(&described, &options, &base, choice, preferences);
     match begin {
@@ -106,7 +106,7 @@ pub(super) async fn run(
                 }
                 return Ok(EXIT_OK);
             }
-            let version = version(fleet, &template.id, &options, choice).await?;
+            let version = version(fleet, &template.id, &options, &base, choice).await?;
             plan.to_version = Some(version);
             let id = start(fleet, &described, &plan, version).await?;
             begun(fleet, args, (&plan, &id), json, out).await
@@ -155,18 +155,17 @@ fn plan(
     }
 }
 
-/// Auto Scaling goes back to what the group has now, unless the image of that is a parameter.
-async fn check_way_back(fleet: &Fleet, described: &Described) -> anyhow::Result<()> {
+async fn check_way_back(
+    fleet: &Fleet,
+    described: &Described,
+    options: &Options,
+) -> anyhow::Result<()> {
     let Some(template) = described.group.launch.template() else { return Ok(()) };
     let Some(which) = Which::parse(&template.version) else {
         bail!("the group has version {} of its launch template", clean(&template.version));
     };
     let now = fleet.ec2.describe_version(&template.id, which).await.map_err(cause)?;
-    let image = now.image.filter(|image| image.starts_with("resolve:"));
-    match image {
-        Some(image) => Err(Refusal::Parameter { version: now.number, image: clean(&image) }.into()),
-        None => Ok(()),
-    }
+    Ok(refresh::way_back(options, &now)?)
 }
 
 async fn check_image(fleet: &Fleet, ami: &AmiId) -> anyhow::Result<()> {
@@ -181,10 +180,11 @@ async fn version(
     fleet: &Fleet,
     template: &str,
     options: &Options,
+    base: &VersionFacts,
     choice: Choice,
 ) -> anyhow::Result<u64> {
     match (choice, &options.ami) {
-        (Choice::MadeFrom(base), Some(ami)) => {
+        (Choice::MadeFrom(_), Some(ami)) => {
             let token = format!("groundcrew-{:016x}-{:x}", random::seed(), clock::wall().0);
             let made = fleet.ec2.create_version(template, base, ami, &token).await;
             Ok(made.map_err(cause_of_change)?.number)

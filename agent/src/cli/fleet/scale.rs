@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
-use groundcrew_core::backups::call::CallErrorKind;
-use groundcrew_core::fleet::refresh::{LOOKS_FAILED_MAX, SILENCE_MAX, pause};
+use groundcrew_core::fleet::refresh::{SILENCE_MAX, look_again, pause};
 use groundcrew_core::fleet::scale::{self, FOLLOW_WITHIN, Plan, Progress};
 use groundcrew_core::fleet::{Activity, Group};
 use serde::Serialize;
@@ -26,7 +25,7 @@ struct Document<'a> {
     group: &'a str,
     #[serde(flatten)]
     plan: &'a Plan,
-    serving: Option<usize>,
+    serving: Option<u32>,
 }
 
 pub(super) async fn run(
@@ -63,7 +62,7 @@ pub(super) async fn run(
 fn print_json(
     group: &Group,
     plan: &Plan,
-    serving: Option<usize>,
+    serving: Option<u32>,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     let document = Document { group: &group.name, plan, serving };
@@ -128,8 +127,7 @@ async fn wait(
             Ok(seen) => seen,
             Err(failure) => {
                 failures += 1;
-                let last = matches!(failure.kind, CallErrorKind::Denied | CallErrorKind::Refused);
-                if last || failures > LOOKS_FAILED_MAX {
+                if !look_again(failure.kind, failure.passing, failures) {
                     return Err(cause(failure).context("the group cannot be followed"));
                 }
                 continue;
@@ -142,12 +140,12 @@ async fn wait(
                 eprintln!("groundcrew: {}", render::fleet::failed_activity(&activity));
             }
         }
-        let progress = scale::progress(&group, plan.to);
+        let progress = scale::progress(&group, plan, looks - 1);
         if shown != Some(progress) || clock::at().since(spoke) >= SILENCE_MAX {
             if json {
                 print_json(&group, plan, Some(group.serving()), out)?;
             } else {
-                out.print(&render::fleet::scale_progress(&group, progress))?;
+                out.print(&render::fleet::scale_progress(&group, plan.to, progress))?;
             }
             (shown, spoke) = (Some(progress), clock::at());
         }

@@ -3,7 +3,7 @@
 
 use groundcrew_core::fleet::refresh::{Outcome, reason, summary};
 use groundcrew_core::fleet::scale::{Plan, Progress};
-use groundcrew_core::fleet::standing::Word;
+use groundcrew_core::fleet::standing::{Word, left_undone, vital_suspended};
 use groundcrew_core::fleet::{Activity, Group, Instance, Launch, Refresh};
 use groundcrew_core::time::Wall;
 
@@ -115,14 +115,13 @@ fn next(document: &Document) -> Option<String> {
         return None;
     }
     let name = clean(&group.name);
-    if !group.suspended.is_empty() {
-        return Some(format!("aws autoscaling resume-processes --auto-scaling-group-name {name}"));
+    let suspended: Vec<_> = vital_suspended(group).collect();
+    if !suspended.is_empty() {
+        let resume = "aws autoscaling resume-processes --auto-scaling-group-name";
+        return Some(format!("{resume} {name} --scaling-processes {}", suspended.join(" ")));
     }
-    let failed = refresh.as_ref().filter(|last| {
-        groundcrew_core::fleet::refresh::ended(&last.status) == Some(Outcome::Failed)
-    });
     let version = group.launch.template().and_then(|of| of.version.parse::<u64>().ok());
-    if let (Some(_), Some(version)) = (failed, version) {
+    if let (true, Some(version)) = (left_undone(group, refresh.as_ref()), version) {
         let way = format!("--template-version {version} --wait");
         return Some(format!("groundcrew fleet refresh --group {name} {way}"));
     }
@@ -249,11 +248,11 @@ pub fn scale_plan(group: &Group, plan: &Plan, style: Style) -> String {
 
 /// How far scaling is.
 #[must_use]
-pub fn scale_progress(group: &Group, progress: Progress) -> String {
+pub fn scale_progress(group: &Group, to: u32, progress: Progress) -> String {
     let name = clean(&group.name);
     match progress {
         Progress::Done => format!("{name} has {} in service\n", group.serving()),
-        Progress::Waiting(serving) => format!("  {serving} of {} in service\n", group.desired),
+        Progress::Waiting(serving) => format!("  {serving} of {to} in service\n"),
         Progress::Overruled(desired) => {
             format!("{name}: somebody else, or a policy, wants {desired} now\n")
         }

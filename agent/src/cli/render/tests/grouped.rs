@@ -24,6 +24,7 @@ fn group() -> Group {
         template: Some(version("11")),
         image: Some("ami-12c6146b".to_owned()),
         launched,
+        weight: 1,
     };
     Group {
         name: "shop-web".to_owned(),
@@ -53,6 +54,7 @@ fn refresh(status: &str) -> Refresh {
         ended: None,
         target: Some(version("12")),
         rollback_reason: None,
+        bake_s: 0,
     }
 }
 
@@ -86,7 +88,8 @@ fn a_group_that_is_refreshed() {
 #[test]
 fn a_group_that_a_person_has_to_look_at() {
     let mut sick = document(group(), None);
-    sick.group.suspended = vec![Suspended { process: "Launch".to_owned(), reason: None }];
+    let suspended = |process: &str| Suspended { process: process.to_owned(), reason: None };
+    sick.group.suspended = ["AZRebalance", "HealthCheck", "Launch"].map(suspended).into();
     sick.standing = standing(&sick.group, None);
     sick.group.instances.clear();
     sick.notes = vec!["ec2:DescribeLaunchTemplateVersions is not allowed".to_owned()];
@@ -101,19 +104,29 @@ fn a_group_that_a_person_has_to_look_at() {
     ● degraded: 0 of 2 in service
       Group      shop-web; 2 wanted, 2 to 8 allowed
       Launches   lt-0a1b2c3d version 11, ami-12c6146b
+      Suspended  AZRebalance
+      Suspended  HealthCheck
       Suspended  Launch
       Not seen   ec2:DescribeLaunchTemplateVersions is not allowed
 
     FAILED
         1m ago  Launching a new EC2 instance: No capacity.
-    Next: aws autoscaling resume-processes --auto-scaling-group-name shop-web
+    Next: aws autoscaling resume-processes --auto-scaling-group-name shop-web --scaling-processes Launch HealthCheck
     ");
-    let next = |refresh| {
-        let shown = fleet::status(&document(group(), refresh), PLAIN);
+    let next = |group, refresh| {
+        let shown = fleet::status(&document(group, refresh), PLAIN);
         shown.lines().last().unwrap_or_default().to_owned()
     };
-    insta::assert_snapshot!(next(Some(refresh("Failed"))), @"Next: groundcrew fleet refresh --group shop-web --template-version 11 --wait");
-    insta::assert_snapshot!(next(None), @"Next: aws autoscaling describe-scaling-activities --auto-scaling-group-name shop-web");
+    let mut mixed = group();
+    mixed.instances[0].template = Some(version("12"));
+    insta::assert_snapshot!(next(mixed, Some(refresh("Failed"))), @"Next: groundcrew fleet refresh --group shop-web --template-version 11 --wait");
+    let activities =
+        "Next: aws autoscaling describe-scaling-activities --auto-scaling-group-name shop-web";
+    assert_eq!(next(group(), None), activities);
+    assert_eq!(next(group(), Some(refresh("Failed"))), activities, "all have the group's version");
+    let mut paused = group();
+    paused.suspended = vec![suspended("AZRebalance")];
+    assert_eq!(next(paused, None), activities, "it is not what keeps instances away");
 }
 
 #[test]
@@ -156,7 +169,7 @@ fn what_scaling_will_do_and_does() {
     shop-web: from 2 to 3, of 2 to 8
       Terraform leaves it so where desired_capacity is in ignore_changes, as in modules/fleet; elsewhere its next apply takes it back
     ");
-    let step = |progress| fleet::scale_progress(&group(), progress);
-    insta::assert_snapshot!(step(Progress::Waiting(1)), @"  1 of 2 in service");
+    let step = |progress| fleet::scale_progress(&group(), 3, progress);
+    insta::assert_snapshot!(step(Progress::Waiting(1)), @"  1 of 3 in service");
     insta::assert_snapshot!(step(Progress::Overruled(2)), @"shop-web: somebody else, or a policy, wants 2 now");
 }
