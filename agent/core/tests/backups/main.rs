@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use counts::Counts;
 use world::World;
 
-/// Fleets per test run; `SEEDS=n` for another number.
+/// Fleets per test run; `SEEDS=n` for another number, `FROM=n` for those after the first so many.
 const SEEDS_DEFAULT: u64 = 100;
 
 fn live(seed: u64) -> World {
@@ -43,14 +43,15 @@ fn every_slot_has_one_backup_whoever_dies() {
         return;
     }
     let seeds = number("SEEDS").unwrap_or(SEEDS_DEFAULT);
-    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let from = number("FROM").unwrap_or(0);
+    let (next, failed) = (AtomicU64::new(from), AtomicU64::new(u64::MAX));
     let sums = Mutex::new(Counts::default());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Relaxed);
-                    if seed >= seeds {
+                    if seed >= from + seeds {
                         break;
                     }
                     match catch_unwind(AssertUnwindSafe(|| live(seed))) {
