@@ -18,6 +18,8 @@ module "system" {
   ami_id  = var.ami_id
   waf     = true
 
+  waf_requests_per_5_minutes = var.waf_requests_per_5_minutes
+
   # Two hosts carry the usual load at half their CPU; there is room for four times that.
   web      = merge({ min_instances = 2, max_instances = 8 }, var.web)
   api      = merge({ min_instances = 2, max_instances = 8 }, var.api)

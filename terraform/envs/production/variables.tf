@@ -91,6 +91,12 @@ variable "cdn" {
   default = null
 }
 
+variable "waf_requests_per_5_minutes" {
+  description = "Requests of one visitor's address in five minutes, beyond which the firewall refuses it. More where many visitors share an address, such as that of an office."
+  type        = number
+  default     = 2000
+}
+
 variable "origin_secret" {
   description = "What CloudFront shows the load balancer, so that nobody comes past it. Set TF_VAR_origin_secret."
   type        = string

@@ -225,11 +225,13 @@ module "edge_web" {
   allowed_prefix_list_ids = data.aws_ec2_managed_prefix_list.cloudfront[*].id
   origin_secret           = local.cloudfront_in_front ? var.origin_secret : null
 
-  access_logs_bucket  = module.storage.logs_bucket
-  deletion_protection = var.protection
-  waf                 = var.waf
-  key_arn             = module.secrets.key_arn
-  tags                = var.tags
+  access_logs_bucket         = module.storage.logs_bucket
+  deletion_protection        = var.protection
+  waf                        = var.waf
+  waf_requests_per_5_minutes = var.waf_requests_per_5_minutes
+  viewer_header              = local.cloudfront_in_front ? "X-Viewer-Address" : null
+  key_arn                    = module.secrets.key_arn
+  tags                       = var.tags
 }
 
 module "edge_api" {
@@ -257,11 +259,14 @@ module "edge_api" {
     local.jobs == 1 ? { jobs = module.jobs[0].security_group_id } : {},
   )
 
-  access_logs_bucket  = module.storage.logs_bucket
-  deletion_protection = var.protection
-  waf                 = var.waf && var.api.public
-  key_arn             = module.secrets.key_arn
-  tags                = var.tags
+  access_logs_bucket         = module.storage.logs_bucket
+  deletion_protection        = var.protection
+  waf                        = var.waf && var.api.public
+  waf_requests_per_5_minutes = var.waf_requests_per_5_minutes
+  # The web tier calls a public one from here, for all of its visitors.
+  waf_exempt_addresses = module.network.nat_addresses
+  key_arn              = module.secrets.key_arn
+  tags                 = var.tags
 }
 
 module "web" {

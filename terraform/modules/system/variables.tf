@@ -306,6 +306,12 @@ variable "waf" {
   default     = false
 }
 
+variable "waf_requests_per_5_minutes" {
+  description = "Requests of one visitor's address in five minutes, beyond which the firewall refuses it."
+  type        = number
+  default     = 2000
+}
+
 variable "cdn" {
   description = "CloudFront before the web tier; null for none."
   type = object({
