@@ -26,6 +26,8 @@ module "system" {
   jobs     = var.jobs == null ? null : merge({ min_instances = 2, max_instances = 8 }, var.jobs)
   database = merge({ instance_class = "db.t4g.medium", multi_az = true, backup_retention_days = 35 }, var.database)
 
+  database_master_password = var.database_master_password
+
   secrets             = var.secrets
   cdn                 = var.cdn
   origin_secret       = var.origin_secret

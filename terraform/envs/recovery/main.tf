@@ -37,6 +37,8 @@ module "system" {
     },
   )
 
+  database_master_password = var.database_master_password
+
   secrets             = var.secrets
   cdn                 = var.cdn
   origin_secret       = var.origin_secret

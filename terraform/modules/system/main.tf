@@ -453,6 +453,10 @@ module "database" {
   multi_az              = var.database.multi_az
   replicas              = var.database.replicas
   backup_retention_days = var.database.backup_retention_days
+
+  master_password         = var.database_master_password
+  master_password_version = var.database.master_password_version
+
   performance_insights  = var.database.performance_insights
   parameters            = var.database.parameters
   restore               = var.database.restore
