@@ -165,8 +165,9 @@ module "storage" {
   release_tiers    = var.releases_by_tier ? sort(local.tiers) : []
   object_lock_days = var.object_lock_days
   replication      = var.replication
-  force_destroy    = !var.protection
-  tags             = var.tags
+  # What is locked cannot be destroyed, also not by a drill, whose buckets stay.
+  force_destroy = !var.protection && var.object_lock_days == 0
+  tags          = var.tags
 }
 
 module "dns" {
@@ -178,6 +179,8 @@ module "dns" {
   zone_id = var.zone_id
   cdn     = local.cloudfront_in_front
   tags    = var.tags
+
+  further_names = var.further_names
 
   aliases = merge(
     {

@@ -68,6 +68,12 @@ variable "domain" {
   type        = string
 }
 
+variable "further_names" {
+  description = "Names of another environment that the certificates cover as well; see modules/dns."
+  type        = set(string)
+  default     = []
+}
+
 variable "zone_id" {
   description = "The hosted zone of Route 53 that the domain lies in."
   type        = string
