@@ -120,3 +120,11 @@ resource "aws_s3_bucket_policy" "state" {
 
   depends_on = [aws_s3_bucket_public_access_block.state]
 }
+
+# Without it a domain in a VPC is refused. It is the account's, so no environment can make and destroy it.
+resource "aws_iam_service_linked_role" "search" {
+  count = var.search ? 1 : 0
+
+  aws_service_name = "opensearchservice.amazonaws.com"
+  description      = "OpenSearch's network interfaces in VPCs"
+}

@@ -10,8 +10,11 @@ locals {
     } : name => provider if provider != null
   }
 
-  # publish: releases and static files. plan: reads. apply: builds.
-  roles = ["publish", "plan", "apply"]
+  # publish: releases and static files. refresh: images of the groups. plan: reads. apply: builds.
+  roles = ["publish", "refresh", "plan", "apply"]
+
+  # Who brings a release may bring an image.
+  subjects_of = { for role in local.roles : role => role == "refresh" ? "publish" : role }
 
   # What the token has as its subject, by service and role. Publishing to staging comes from branches,
   # everything else from protected tags and environments.
@@ -52,8 +55,8 @@ locals {
 
   grants = merge([
     for service in keys(local.providers) : {
-      for role in local.roles : "${service}-${role}" => { service = service, role = role, subjects = local.subjects[service][role] }
-      if length(local.subjects[service][role]) > 0
+      for role in local.roles : "${service}-${role}" => { service = service, role = role, subjects = local.subjects[service][local.subjects_of[role]] }
+      if length(local.subjects[service][local.subjects_of[role]]) > 0
     }
   ]...)
 }
@@ -68,9 +71,10 @@ resource "aws_iam_openid_connect_provider" "this" {
 resource "aws_iam_role" "pipeline" {
   for_each = local.grants
 
-  name                 = "${var.product}-${each.key}"
-  description          = "Pipelines of ${each.value.service}: ${each.value.role}"
-  max_session_duration = 3600
+  name        = "${var.product}-${each.key}"
+  description = "Pipelines of ${each.value.service}: ${each.value.role}"
+  # A refresh takes hours, and who waits for it asks for a session as long.
+  max_session_duration = each.value.role == "refresh" ? 43200 : 3600
   permissions_boundary = var.permissions_boundary_arn
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -138,18 +142,74 @@ resource "aws_iam_role_policy" "publish" {
         Action   = ["cloudfront:CreateInvalidation", "cloudfront:GetInvalidation"]
         Resource = "arn:${local.partition}:cloudfront::${local.account}:distribution/*"
       },
+    ]
+  })
+}
+
+# `groundcrew fleet` on the groups of every environment of the product (docs/fleet.md, "Rights"): groups and
+# roles by the names that modules/fleet gives, launch templates by the tag that the environments give.
+resource "aws_iam_role_policy" "refresh" {
+  for_each = { for key, grant in local.grants : key => grant if grant.role == "refresh" }
+
+  name = "refresh"
+  role = aws_iam_role.pipeline[each.key].id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
       {
-        # Rolling out an image: the groups of the product, and what describes them.
-        Sid      = "Refresh"
-        Effect   = "Allow"
-        Action   = ["autoscaling:CancelInstanceRefresh", "autoscaling:RollbackInstanceRefresh", "autoscaling:StartInstanceRefresh", "autoscaling:SetDesiredCapacity"]
+        Sid    = "Look"
+        Effect = "Allow"
+        Action = [
+          "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances",
+          "autoscaling:DescribeInstanceRefreshes", "autoscaling:DescribeScalingActivities",
+          "ec2:DescribeImages", "ec2:DescribeLaunchTemplateVersions",
+        ]
+        Resource = "*"
+      },
+      {
+        Sid    = "RefreshAndScale"
+        Effect = "Allow"
+        Action = [
+          "autoscaling:CancelInstanceRefresh", "autoscaling:RollbackInstanceRefresh",
+          "autoscaling:SetDesiredCapacity", "autoscaling:StartInstanceRefresh",
+        ]
         Resource = "arn:${local.partition}:autoscaling:*:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.product}-*"
       },
       {
-        Sid      = "Look"
-        Effect   = "Allow"
-        Action   = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeImages"]
-        Resource = "*"
+        # Auto Scaling tries for the caller whether the template may be launched from.
+        Sid       = "TemplatesOfTheProduct"
+        Effect    = "Allow"
+        Action    = ["ec2:CreateLaunchTemplateVersion", "ec2:RunInstances"]
+        Resource  = "arn:${local.partition}:ec2:*:${local.account}:launch-template/*"
+        Condition = { StringEquals = { "aws:ResourceTag/product" = var.product } }
+      },
+      {
+        # What comes with the template, and nothing without one.
+        Sid    = "WhatATemplateLaunches"
+        Effect = "Allow"
+        Action = "ec2:RunInstances"
+        Resource = concat(
+          ["arn:${local.partition}:ec2:*::image/*"],
+          [
+            for kind in ["image", "instance", "network-interface", "security-group", "subnet", "volume"] :
+            "arn:${local.partition}:ec2:*:${local.account}:${kind}/*"
+          ],
+        )
+        Condition = { ArnLike = { "ec2:LaunchTemplate" = "arn:${local.partition}:ec2:*:${local.account}:launch-template/*" } }
+      },
+      {
+        Sid       = "TagsOfTheTemplate"
+        Effect    = "Allow"
+        Action    = "ec2:CreateTags"
+        Resource  = [for kind in ["instance", "network-interface", "volume"] : "arn:${local.partition}:ec2:*:${local.account}:${kind}/*"]
+        Condition = { StringEquals = { "ec2:CreateAction" = "RunInstances" } }
+      },
+      {
+        Sid       = "TheInstancesRoles"
+        Effect    = "Allow"
+        Action    = "iam:PassRole"
+        Resource  = "arn:${local.partition}:iam::${local.account}:role/${var.product}-*"
+        Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
       },
     ]
   })
@@ -164,7 +224,7 @@ resource "aws_iam_role_policy_attachment" "plan" {
 }
 
 resource "aws_iam_role_policy" "state" {
-  for_each = { for key, grant in local.grants : key => grant if grant.role != "publish" }
+  for_each = { for key, grant in local.grants : key => grant if contains(["plan", "apply"], grant.role) }
 
   name = "state"
   role = aws_iam_role.pipeline[each.key].id

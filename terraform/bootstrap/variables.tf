@@ -72,6 +72,12 @@ variable "circleci" {
   }
 }
 
+variable "search" {
+  description = "Whether to make the role by which OpenSearch reaches into a VPC (modules/search). An account has one; false where it is there already."
+  type        = bool
+  default     = false
+}
+
 variable "permissions_boundary_arn" {
   description = "A boundary for the pipelines' roles; null for none."
   type        = string

@@ -23,7 +23,7 @@ run "state_alone" {
   }
 
   assert {
-    condition     = length(aws_iam_role.pipeline) == 0 && length(aws_iam_openid_connect_provider.this) == 0
+    condition     = length(aws_iam_role.pipeline) == 0 && length(aws_iam_openid_connect_provider.this) == 0 && length(aws_iam_service_linked_role.search) == 0
     error_message = "Nobody gets in who was not named."
   }
 }
@@ -49,8 +49,8 @@ run "three_services" {
   }
 
   assert {
-    condition     = length(aws_iam_role.pipeline) == 9
-    error_message = "Each service has a role to publish, to plan and to apply."
+    condition     = length(aws_iam_role.pipeline) == 12
+    error_message = "Each service has a role to publish, to refresh, to plan and to apply."
   }
 
   assert {
@@ -92,8 +92,47 @@ run "three_services" {
   }
 
   assert {
+    condition = alltrue([
+      for service in ["gitlab", "github", "circleci"] :
+      aws_iam_role.pipeline["${service}-refresh"].assume_role_policy == aws_iam_role.pipeline["${service}-publish"].assume_role_policy
+      && aws_iam_role.pipeline["${service}-refresh"].max_session_duration == 43200 && aws_iam_role.pipeline["${service}-publish"].max_session_duration == 3600
+    ])
+    error_message = "Who brings a release may bring an image, which takes longer."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.refresh["github-refresh"].policy).Statement :
+      can(statement.Condition) || strcontains(jsonencode(statement.Resource), "autoScalingGroupName/shop-*") || statement.Sid == "Look"
+    ])
+    error_message = "It holds for the product's groups, templates and roles."
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.publish["github-publish"].policy, "autoscaling:") && toset([for key, policy in aws_iam_role_policy.state : key if endswith(key, "-refresh")]) == toset([])
+    error_message = "Who publishes refreshes no group, and who refreshes reads no state."
+  }
+
+  assert {
     condition     = alltrue([for key, attachment in aws_iam_role_policy_attachment.apply : endswith(key, "-apply")]) && alltrue([for key, attachment in aws_iam_role_policy_attachment.plan : endswith(key, "-plan")])
     error_message = "Who plans does not build."
+  }
+}
+
+run "with_what_search_takes" {
+  command = plan
+
+  module {
+    source = "../bootstrap"
+  }
+
+  variables {
+    search = true
+  }
+
+  assert {
+    condition     = aws_iam_service_linked_role.search[0].aws_service_name == "opensearchservice.amazonaws.com"
+    error_message = "OpenSearch can be in a VPC."
   }
 }
 

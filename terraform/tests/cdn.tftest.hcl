@@ -70,8 +70,13 @@ run "before_a_load_balancer" {
   }
 
   assert {
-    condition     = length(aws_cloudfront_distribution.this.origin) == 2 && length(aws_cloudfront_distribution.this.default_cache_behavior[0].function_association) == 0
+    condition     = length(aws_cloudfront_distribution.this.origin) == 2 && !strcontains(aws_cloudfront_function.viewer[0].code, "uri")
     error_message = "The tiers see the paths that browsers ask for."
+  }
+
+  assert {
+    condition     = one(aws_cloudfront_distribution.this.default_cache_behavior[0].function_association).function_arn == aws_cloudfront_function.viewer[0].arn && strcontains(aws_cloudfront_function.viewer[0].code, "request.headers['x-viewer-address'] = { value: event.viewer.ip }")
+    error_message = "The balancer's firewall learns from CloudFront who asks, whatever the visitor wrote."
   }
 
   assert {

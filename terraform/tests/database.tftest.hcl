@@ -48,6 +48,11 @@ run "postgres" {
   }
 
   assert {
+    condition     = one([for parameter in aws_db_parameter_group.this.parameter : parameter.apply_method if parameter.name == "rds.force_ssl"]) == "pending-reboot"
+    error_message = "What RDS gives back is what was asked for."
+  }
+
+  assert {
     condition     = aws_db_instance.this.manage_master_user_password && aws_db_instance.this.password == null && aws_db_instance.this.master_user_secret_kms_key_id == var.key_arn
     error_message = "RDS keeps the password; Terraform's state does not."
   }
@@ -113,6 +118,7 @@ run "mysql_with_replicas_and_copies" {
     engine            = "mysql"
     engine_version    = "8.4"
     replicas          = 2
+    master_password   = "0123456789abcdef0123456789abcdef"
     backup_bucket_arn = "arn:aws:s3:::shop-production-backups-123456789012"
     backup_copies     = { eu-central-1 = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
   }
@@ -133,6 +139,16 @@ run "mysql_with_replicas_and_copies" {
   }
 
   assert {
+    condition     = aws_db_instance.this.manage_master_user_password != true && aws_db_instance.this.password == null && aws_db_instance.this.password_wo_version == 1
+    error_message = "RDS replicates no database whose password it keeps; the state has none either."
+  }
+
+  assert {
+    condition     = output.master_secret_arn == aws_secretsmanager_secret.master[0].arn && aws_secretsmanager_secret.master[0].kms_key_id == var.key_arn && aws_secretsmanager_secret_version.master[0].secret_string == null
+    error_message = "People find the password where they look for it."
+  }
+
+  assert {
     condition     = strcontains(output.backup_policy, "arn:aws:rds:eu-central-1:123456789012:snapshot:gc-*") && strcontains(output.backup_policy, "arn:aws:s3:::shop-production-backups-123456789012/*")
     error_message = "Agents may copy snapshots away, and write dumps."
   }
@@ -147,6 +163,7 @@ run "snapshots_are_restored_for_proof_and_dumps_are_made" {
 
   variables {
     replicas          = 1
+    master_password   = "0123456789abcdef0123456789abcdef"
     backup_bucket_arn = "arn:aws:s3:::shop-production-backups-123456789012"
     verify_class      = "db.t4g.medium"
     dump_user         = "backup"
@@ -179,6 +196,21 @@ run "snapshots_are_restored_for_proof_and_dumps_are_made" {
     ]) == "arn:aws:s3:::shop-production-backups-123456789012/dumps/*"
     error_message = "Dumps that are too old are deleted, and what became of the nights stays."
   }
+}
+
+run "replicas_without_a_password_are_refused" {
+  command   = plan
+  state_key = "refused"
+
+  module {
+    source = "../modules/database"
+  }
+
+  variables {
+    replicas = 1
+  }
+
+  expect_failures = [var.master_password]
 }
 
 run "dumps_without_a_place_are_refused" {

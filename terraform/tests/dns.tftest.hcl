@@ -56,6 +56,41 @@ run "two_regions" {
   }
 }
 
+run "names_of_another_environment" {
+  state_key = "further"
+
+  module {
+    source = "../modules/dns"
+  }
+
+  override_resource {
+    target = aws_acm_certificate.this
+    values = {
+      arn = "arn:aws:acm:eu-central-1:123456789012:certificate/11111111-2222-3333-4444-555555555555"
+      domain_validation_options = [
+        { domain_name = "shop.example.com", resource_record_name = "_production.shop.example.com.", resource_record_type = "CNAME", resource_record_value = "_1.acm-validations.aws." },
+        { domain_name = "*.shop.example.com", resource_record_name = "_production.shop.example.com.", resource_record_type = "CNAME", resource_record_value = "_1.acm-validations.aws." },
+        { domain_name = "recovery.shop.example.com", resource_record_name = "_recovery.shop.example.com.", resource_record_type = "CNAME", resource_record_value = "_2.acm-validations.aws." },
+      ]
+    }
+  }
+
+  variables {
+    domain        = "recovery.shop.example.com"
+    further_names = ["shop.example.com"]
+  }
+
+  assert {
+    condition     = aws_acm_certificate.this.subject_alternative_names == toset(["*.recovery.shop.example.com", "shop.example.com", "*.shop.example.com"])
+    error_message = "The certificate covers what may point here."
+  }
+
+  assert {
+    condition     = aws_route53_record.proof.name == "_recovery.shop.example.com." && contains(aws_acm_certificate_validation.this.validation_record_fqdns, "_production.shop.example.com.") && length(aws_acm_certificate_validation.this.validation_record_fqdns) == 2
+    error_message = "The proof of another environment's name is its own, and stays when this goes."
+  }
+}
+
 run "a_name_with_a_dot_at_its_end_is_refused" {
   command = plan
 

@@ -114,6 +114,85 @@ run "two_tiers_and_a_firewall" {
     condition     = length(aws_wafv2_web_acl.this[0].rule) == 4 && length(aws_wafv2_web_acl_association.this) == 1 && length(aws_wafv2_web_acl_logging_configuration.this) == 1
     error_message = "The firewall limits, blocks, and says so."
   }
+
+  assert {
+    condition = alltrue([
+      for rule in aws_wafv2_web_acl.this[0].rule :
+      rule.statement[0].rate_based_statement[0].aggregate_key_type == "IP" && length(rule.statement[0].rate_based_statement[0].scope_down_statement) == 0 if rule.name == "rate"
+    ]) && length(aws_wafv2_ip_set.exempt) == 0
+    error_message = "It limits each address that connects."
+  }
+}
+
+run "a_firewall_that_the_systems_own_addresses_pass" {
+  state_key = "exempt"
+
+  module {
+    source = "../modules/edge"
+  }
+
+  variables {
+    waf                  = true
+    waf_exempt_addresses = ["203.0.113.10", "203.0.113.11"]
+  }
+
+  assert {
+    condition     = aws_wafv2_ip_set.exempt[0].addresses == toset(["203.0.113.10/32", "203.0.113.11/32"])
+    error_message = "The addresses are those that were named."
+  }
+
+  assert {
+    condition = one([
+      for rule in aws_wafv2_web_acl.this[0].rule :
+      rule.statement[0].rate_based_statement[0].scope_down_statement[0].not_statement[0].statement[0].ip_set_reference_statement[0].arn if rule.name == "rate"
+    ]) == aws_wafv2_ip_set.exempt[0].arn
+    error_message = "The limit holds for everybody else."
+  }
+}
+
+run "a_firewall_behind_cloudfront" {
+  state_key = "forwarded"
+
+  module {
+    source = "../modules/edge"
+  }
+
+  variables {
+    waf                        = true
+    viewer_header              = "X-Viewer-Address"
+    waf_requests_per_5_minutes = 3000
+  }
+
+  assert {
+    condition = one([
+      for rule in aws_wafv2_web_acl.this[0].rule : alltrue([
+        for limit in rule.statement[0].rate_based_statement :
+        limit.aggregate_key_type == "FORWARDED_IP" && limit.limit == 3000 && limit.forwarded_ip_config[0].header_name == "X-Viewer-Address" && limit.forwarded_ip_config[0].fallback_behavior == "NO_MATCH"
+      ]) if rule.name == "rate"
+    ])
+    error_message = "Visitors are counted, and not CloudFront."
+  }
+
+  assert {
+    condition     = toset([for rule in aws_wafv2_web_acl.this[0].rule : rule.name]) == toset(["rate", "AWSManagedRulesKnownBadInputsRuleSet", "AWSManagedRulesCommonRuleSet"])
+    error_message = "A list that looks at the connection's address only is not asked."
+  }
+}
+
+run "a_header_that_visitors_write_is_refused" {
+  command   = plan
+  state_key = "refused"
+
+  module {
+    source = "../modules/edge"
+  }
+
+  variables {
+    waf           = true
+    viewer_header = "X-Forwarded-For"
+  }
+
+  expect_failures = [var.viewer_header]
 }
 
 run "behind_cloudfront" {

@@ -369,7 +369,7 @@ run "more_of_everything" {
   }
 
   assert {
-    condition     = aws_vpc_security_group_egress_rule.extra["SMTP of the mail provider"].from_port == 587
+    condition     = aws_vpc_security_group_egress_rule.extra["SMTP of the mail provider"].from_port == 587 && can(regex("^[a-zA-Z0-9. _:/()#,@\\[\\]+=&;{}!$*-]+$", aws_vpc_security_group_ingress_rule.metrics[0].description))
     error_message = "It may call what is named."
   }
 }
@@ -499,6 +499,20 @@ run "tags_that_metadata_cannot_offer_are_refused" {
   }
 
   expect_failures = [var.tags]
+}
+
+run "descriptions_that_ec2_refuses_are_refused" {
+  command = plan
+
+  module {
+    source = "../modules/fleet"
+  }
+
+  variables {
+    egress = { "The provider's SMTP" = { cidr = "198.51.100.0/24", port = 587 } }
+  }
+
+  expect_failures = [var.egress]
 }
 
 run "variables_of_the_agent_are_refused" {

@@ -43,6 +43,26 @@ run "as_it_is" {
   }
 }
 
+run "with_a_public_api_behind_a_firewall" {
+  state_key = "public"
+
+  module {
+    source = "../envs/production"
+  }
+
+  variables {
+    api                        = { public = true }
+    cdn                        = {}
+    origin_secret              = "only-cloudfront-knows"
+    waf_requests_per_5_minutes = 5000
+  }
+
+  assert {
+    condition     = output.reached_from["api's load balancer"] == tolist(["cidr 0.0.0.0/0"]) && output.reached_from["web's load balancer"] == tolist(["list pl-0123456789abcdef0"])
+    error_message = "The API is called by all, and the web tier by CloudFront."
+  }
+}
+
 run "with_a_recovery_region" {
   state_key = "recovery"
 

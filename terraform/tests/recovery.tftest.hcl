@@ -63,6 +63,24 @@ run "everything" {
   }
 }
 
+run "a_drill_where_dumps_are_locked" {
+  state_key = "locked"
+
+  module {
+    source = "../envs/recovery"
+  }
+
+  variables {
+    protection       = false
+    object_lock_days = 30
+  }
+
+  assert {
+    condition     = toset(keys(output.bucket_arns)) == toset(["releases", "backups", "logs"])
+    error_message = "A lock and a drill do not exclude each other."
+  }
+}
+
 run "the_same_region_is_refused" {
   command   = plan
   state_key = "refused"

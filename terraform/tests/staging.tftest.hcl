@@ -130,7 +130,10 @@ run "with_all_there_is" {
     cdn           = {}
     origin_secret = "only-cloudfront-knows"
     database      = { replicas = 1 }
-    backup        = { dump = {} }
+
+    database_master_password = "0123456789abcdef0123456789abcdef"
+
+    backup = { dump = {} }
   }
 
   assert {

@@ -159,6 +159,33 @@ run "copied_and_locked" {
   }
 }
 
+run "what_was_there_before_is_copied" {
+  state_key = "copied"
+
+  module {
+    source = "../modules/storage"
+  }
+
+  variables {
+    replication = { releases = { bucket_arn = "arn:aws:s3:::shop-recovery-releases-123456789012", key_arn = "arn:aws:kms:eu-central-1:123456789012:key/1", region = "eu-central-1" } }
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role.replication[0].assume_role_policy).Statement :
+      contains(statement.Principal.Service, "batchoperations.s3.amazonaws.com") && statement.Condition.StringEquals["aws:SourceAccount"] == "123456789012"
+    ])
+    error_message = "Batch Replication of this account may take the role."
+  }
+
+  assert {
+    condition = one([
+      for statement in jsondecode(aws_iam_role_policy.replication[0].policy).Statement : statement.Resource if contains(flatten([statement.Action]), "s3:InitiateReplication")
+    ]) == ["arn:aws:s3:::shop-production-releases-123456789012/*"]
+    error_message = "It brings what was there before."
+  }
+}
+
 run "a_lock_in_what_comes_and_goes_is_refused" {
   command = plan
 

@@ -18,11 +18,15 @@ module "system" {
   ami_id  = var.ami_id
   waf     = true
 
+  waf_requests_per_5_minutes = var.waf_requests_per_5_minutes
+
   # Two hosts carry the usual load at half their CPU; there is room for four times that.
   web      = merge({ min_instances = 2, max_instances = 8 }, var.web)
   api      = merge({ min_instances = 2, max_instances = 8 }, var.api)
   jobs     = var.jobs == null ? null : merge({ min_instances = 2, max_instances = 8 }, var.jobs)
   database = merge({ instance_class = "db.t4g.medium", multi_az = true, backup_retention_days = 35 }, var.database)
+
+  database_master_password = var.database_master_password
 
   secrets             = var.secrets
   cdn                 = var.cdn

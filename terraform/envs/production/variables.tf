@@ -60,6 +60,13 @@ variable "database" {
   default     = {}
 }
 
+variable "database_master_password" {
+  description = "The master user's password of a database with replicas, which RDS does not keep by itself. Set TF_VAR_database_master_password."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
 variable "secrets" {
   description = "Secrets of the tiers, by name, with what they are for. Their values are set by hand, before the first instance starts: aws secretsmanager put-secret-value."
   type        = map(string)
@@ -89,6 +96,12 @@ variable "cdn" {
     web_acl_arn  = optional(string)
   })
   default = null
+}
+
+variable "waf_requests_per_5_minutes" {
+  description = "Requests of one visitor's address in five minutes, beyond which the firewall refuses it. More where many visitors share an address, such as that of an office."
+  type        = number
+  default     = 2000
 }
 
 variable "origin_secret" {

@@ -19,7 +19,11 @@ module "system" {
   nat     = "one"
   domain  = var.domain
   zone_id = var.zone_id
-  ami_id  = var.ami_id
+
+  further_names    = var.production_names
+  object_lock_days = var.object_lock_days
+
+  ami_id = var.ami_id
 
   web  = merge({ min_instances = 2, max_instances = 8 }, var.web)
   api  = merge({ min_instances = 2, max_instances = 8 }, var.api)
@@ -36,6 +40,8 @@ module "system" {
       }
     },
   )
+
+  database_master_password = var.database_master_password
 
   secrets             = var.secrets
   cdn                 = var.cdn

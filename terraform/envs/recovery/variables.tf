@@ -26,6 +26,18 @@ variable "domain" {
   type        = string
 }
 
+variable "production_names" {
+  description = "Production's domain, such as [\"shop.example.com\"], which the certificates cover as well: in an emergency it points here."
+  type        = set(string)
+  default     = []
+}
+
+variable "object_lock_days" {
+  description = "As production has it: S3 copies from a bucket with an Object Lock only to another one with it. It can be set only when the bucket is made."
+  type        = number
+  default     = 0
+}
+
 variable "zone_id" {
   description = "The hosted zone of Route 53 that the domain lies in."
   type        = string
@@ -58,6 +70,13 @@ variable "database" {
   description = "The database, likewise."
   type        = any
   default     = {}
+}
+
+variable "database_master_password" {
+  description = "The master user's password of a database with replicas, which RDS does not keep by itself. Set TF_VAR_database_master_password."
+  type        = string
+  default     = null
+  sensitive   = true
 }
 
 variable "secrets" {

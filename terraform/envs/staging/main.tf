@@ -22,6 +22,8 @@ module "system" {
   jobs     = var.jobs == null ? null : merge({ min_instances = 1, max_instances = 2 }, var.jobs)
   database = merge({ instance_class = "db.t4g.micro", multi_az = false, backup_retention_days = 7, storage_gib_max = 50 }, var.database)
 
+  database_master_password = var.database_master_password
+
   secrets             = var.secrets
   cdn                 = var.cdn
   origin_secret       = var.origin_secret

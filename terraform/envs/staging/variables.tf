@@ -60,6 +60,13 @@ variable "database" {
   default     = {}
 }
 
+variable "database_master_password" {
+  description = "The master user's password of a database with replicas, which RDS does not keep by itself. Set TF_VAR_database_master_password."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
 variable "secrets" {
   description = "Secrets of the tiers, by name, with what they are for. Their values are set by hand, before the first instance starts: aws secretsmanager put-secret-value."
   type        = map(string)

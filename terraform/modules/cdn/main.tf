@@ -173,6 +173,18 @@ resource "aws_cloudfront_function" "index" {
   code    = file("${path.module}/index.js")
 }
 
+# Who asks, for the firewall of the balancer. X-Forwarded-For would not do: CloudFront adds to what the
+# visitor wrote there, and the firewall takes the first address.
+resource "aws_cloudfront_function" "viewer" {
+  count = local.balanced ? 1 : 0
+
+  name    = "${var.name}-viewer"
+  runtime = "cloudfront-js-2.0"
+  comment = "The visitor's address"
+  publish = true
+  code    = file("${path.module}/viewer.js")
+}
+
 resource "aws_cloudfront_distribution" "this" {
   #checkov:skip=CKV2_AWS_47:A firewall of scope CLOUDFRONT lives in us-east-1 and is shared by distributions; web_acl_arn takes one. The balancer has its own.
   #checkov:skip=CKV_AWS_310:The files are in one bucket with versions, and the tiers in several zones; another region is a matter of envs/recovery.
@@ -234,13 +246,9 @@ resource "aws_cloudfront_distribution" "this" {
     origin_request_policy_id   = local.balanced ? local.request_all_viewer : null
     response_headers_policy_id = aws_cloudfront_response_headers_policy.this.id
 
-    dynamic "function_association" {
-      for_each = local.balanced ? [] : [1]
-
-      content {
-        event_type   = "viewer-request"
-        function_arn = aws_cloudfront_function.index.arn
-      }
+    function_association {
+      event_type   = "viewer-request"
+      function_arn = local.balanced ? aws_cloudfront_function.viewer[0].arn : aws_cloudfront_function.index.arn
     }
   }
 

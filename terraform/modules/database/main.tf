@@ -1,5 +1,6 @@
 # PostgreSQL or MySQL on RDS: encrypted, in subnets without a way out, reached from the tiers that are
-# named and from nowhere else. RDS keeps the master password by itself, in Secrets Manager.
+# named and from nowhere else. RDS keeps the master password by itself, in Secrets Manager, but where there
+# are replicas.
 #
 # It is two safety nets in one: RDS's own automated backups (any second of the last 35 days), and the
 # agent's nightly snapshots, whose rights are in the output backup_policy.
@@ -22,7 +23,8 @@ locals {
   # Nobody talks to it in the clear, and what is slow is in the log.
   parameters = merge(
     var.engine == "postgres" ? {
-      "rds.force_ssl"              = { value = "1", method = "immediate" }
+      # RDS gives back this method, whatever is asked for: another one would be in every plan.
+      "rds.force_ssl"              = { value = "1", method = "pending-reboot" }
       "log_min_duration_statement" = { value = tostring(var.slow_query_ms), method = "immediate" }
       "log_connections"            = { value = "1", method = "immediate" }
       "log_disconnections"         = { value = "1", method = "immediate" }
@@ -36,6 +38,9 @@ locals {
     },
     var.parameters,
   )
+
+  # RDS replicates no database whose password it keeps itself.
+  own_password = var.replicas > 0
 
   # In a stack that is restored from a snapshot or to a moment, name and user come with the data.
   restored = var.restore.snapshot_identifier != null || var.restore.automated_backup_arn != null
@@ -142,8 +147,11 @@ resource "aws_db_instance" "this" {
   username = local.restored ? null : var.master_username
   # RDS makes it, keeps it in Secrets Manager and changes it every week. It is for people: the
   # application has a user of its own, whose password nobody changes behind its back.
-  manage_master_user_password   = true
-  master_user_secret_kms_key_id = var.key_arn
+  manage_master_user_password   = local.own_password ? null : true
+  master_user_secret_kms_key_id = local.own_password ? null : var.key_arn
+  # Neither in the state nor compared: another version writes it anew.
+  password_wo         = local.own_password ? var.master_password : null
+  password_wo_version = local.own_password ? var.master_password_version : null
 
   storage_type          = "gp3"
   allocated_storage     = var.storage_gib
@@ -209,6 +217,25 @@ resource "aws_db_instance" "this" {
   }
 
   depends_on = [aws_cloudwatch_log_group.this, aws_iam_role_policy_attachment.monitoring]
+}
+
+# Where people find the password that RDS does not keep, in the form that RDS has for its own.
+resource "aws_secretsmanager_secret" "master" {
+  #checkov:skip=CKV2_AWS_57:Another master_password_version changes it; RDS changes only what it keeps itself.
+  count = local.own_password ? 1 : 0
+
+  name_prefix = "${var.name}/database-master-"
+  description = "The master user of database ${var.name}"
+  kms_key_id  = var.key_arn
+  tags        = var.tags
+}
+
+resource "aws_secretsmanager_secret_version" "master" {
+  count = local.own_password ? 1 : 0
+
+  secret_id                = aws_secretsmanager_secret.master[0].id
+  secret_string_wo         = jsonencode({ username = aws_db_instance.this.username, password = var.master_password })
+  secret_string_wo_version = var.master_password_version
 }
 
 resource "aws_db_instance" "replica" {

@@ -34,8 +34,8 @@ output "replica_identifiers" {
 }
 
 output "master_secret_arn" {
-  description = "Where RDS keeps the master password, for people."
-  value       = one(aws_db_instance.this.master_user_secret[*].secret_arn)
+  description = "Where the master password is, for people."
+  value       = local.own_password ? aws_secretsmanager_secret.master[0].arn : one(aws_db_instance.this.master_user_secret[*].secret_arn)
 }
 
 output "security_group_id" {

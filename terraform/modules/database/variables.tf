@@ -127,6 +127,29 @@ variable "replicas" {
   }
 }
 
+variable "master_password" {
+  description = "The master user's password, where there are replicas: RDS replicates no database whose password it keeps itself. It is in no state."
+  type        = string
+  default     = null
+  sensitive   = true
+
+  validation {
+    condition     = var.replicas == 0 || var.master_password != null
+    error_message = "Give master_password where there are replicas: RDS replicates no database whose password it keeps itself."
+  }
+
+  validation {
+    condition     = var.master_password == null || can(regex("^[!#-.0-?A-~]{16,41}$", var.master_password))
+    error_message = "Give master_password 16 to 41 characters without spaces, quotes, slashes and @, as RDS takes them: openssl rand -hex 20."
+  }
+}
+
+variable "master_password_version" {
+  description = "Another number sets master_password anew."
+  type        = number
+  default     = 1
+}
+
 variable "replica_instance_class" {
   description = "Their size; null for the database's."
   type        = string

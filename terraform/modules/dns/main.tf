@@ -2,10 +2,15 @@
 # certificate from us-east-1 and nowhere else, so there may be a second one.
 
 locals {
-  names = { domain_name = var.domain, alternatives = ["*.${var.domain}"] }
+  further = flatten([for name in var.further_names : [name, "*.${name}"]])
+  names   = { domain_name = var.domain, alternatives = concat(["*.${var.domain}"], local.further) }
 
   # A name and its wildcard are proved by the same record, in every region.
-  proof = tolist(aws_acm_certificate.this.domain_validation_options)[0]
+  proof = [for option in aws_acm_certificate.this.domain_validation_options : option if !contains(local.further, option.domain_name)][0]
+
+  # An account has one record for each name. Of further names it is that of the environment whose they are:
+  # made here as well, it would go when this goes, and with it the renewal there.
+  further_proofs = distinct([for option in aws_acm_certificate.this.domain_validation_options : option.resource_record_name if contains(local.further, option.domain_name)])
 }
 
 resource "aws_acm_certificate" "this" {
@@ -32,7 +37,7 @@ resource "aws_route53_record" "proof" {
 
 resource "aws_acm_certificate_validation" "this" {
   certificate_arn         = aws_acm_certificate.this.arn
-  validation_record_fqdns = [aws_route53_record.proof.fqdn]
+  validation_record_fqdns = concat([aws_route53_record.proof.fqdn], local.further_proofs)
 }
 
 resource "aws_acm_certificate" "cdn" {
@@ -55,7 +60,7 @@ resource "aws_acm_certificate_validation" "cdn" {
   provider = aws.us_east_1
 
   certificate_arn         = aws_acm_certificate.cdn[0].arn
-  validation_record_fqdns = [aws_route53_record.proof.fqdn]
+  validation_record_fqdns = concat([aws_route53_record.proof.fqdn], local.further_proofs)
 }
 
 resource "aws_route53_record" "a" {

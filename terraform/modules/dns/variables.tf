@@ -13,6 +13,17 @@ variable "zone_id" {
   type        = string
 }
 
+variable "further_names" {
+  description = "Names of another environment of this account, which this one's certificates cover as well, so that they can point here. Their records of proof are that environment's, and have to be there."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = !contains(var.further_names, var.domain)
+    error_message = "Leave domain out of further_names: the certificate covers it by itself."
+  }
+}
+
 variable "cdn" {
   description = "Whether CloudFront needs a certificate too."
   type        = bool

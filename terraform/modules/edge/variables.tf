@@ -168,6 +168,23 @@ variable "waf_requests_per_5_minutes" {
   }
 }
 
+variable "viewer_header" {
+  description = "The header in which a proxy says who asks, such as modules/cdn's; null where visitors connect themselves. Not X-Forwarded-For: its first address, which the firewall takes, is what the visitor wrote."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = try(lower(var.viewer_header), "") != "x-forwarded-for"
+    error_message = "Name a header that the proxy sets by itself: the first address of X-Forwarded-For is what the visitor wrote there."
+  }
+}
+
+variable "waf_exempt_addresses" {
+  description = "Addresses that the limit does not hold for, such as those of the system's own NAT gateways."
+  type        = list(string)
+  default     = []
+}
+
 variable "waf_count_only" {
   description = "AWS's rule lists that count what they would block, such as \"AWSManagedRulesCommonRuleSet\"."
   type        = set(string)

@@ -4,11 +4,28 @@
 locals {
   # In this order. Rules that count instead of blocking are named in waf_count_only: an upload form
   # may trip over a size limit of the common rules, for one.
-  waf_lists = {
-    AWSManagedRulesAmazonIpReputationList = 10
-    AWSManagedRulesKnownBadInputsRuleSet  = 20
-    AWSManagedRulesCommonRuleSet          = 30
-  }
+  waf_lists = merge(
+    # It looks at the connection's address and at no header: behind CloudFront it would judge CloudFront.
+    var.viewer_header == null ? { AWSManagedRulesAmazonIpReputationList = 10 } : {},
+    {
+      AWSManagedRulesKnownBadInputsRuleSet = 20
+      AWSManagedRulesCommonRuleSet         = 30
+    },
+  )
+
+  waf_exempt = var.waf && length(var.waf_exempt_addresses) > 0
+}
+
+# Many hosts behind a few addresses, whose requests are those of all visitors.
+resource "aws_wafv2_ip_set" "exempt" {
+  count = local.waf_exempt ? 1 : 0
+
+  name               = "${var.name}-exempt"
+  description        = "Addresses that the limit does not hold for"
+  scope              = "REGIONAL"
+  ip_address_version = "IPV4"
+  addresses          = [for address in var.waf_exempt_addresses : "${address}/32"]
+  tags               = var.tags
 }
 
 resource "aws_wafv2_web_acl" "this" {
@@ -33,8 +50,32 @@ resource "aws_wafv2_web_acl" "this" {
 
     statement {
       rate_based_statement {
-        aggregate_key_type = "IP"
+        aggregate_key_type = var.viewer_header == null ? "IP" : "FORWARDED_IP"
         limit              = var.waf_requests_per_5_minutes
+
+        # All visitors of one of CloudFront's places come from the same few addresses.
+        dynamic "forwarded_ip_config" {
+          for_each = var.viewer_header == null ? [] : [var.viewer_header]
+
+          content {
+            header_name       = forwarded_ip_config.value
+            fallback_behavior = "NO_MATCH"
+          }
+        }
+
+        dynamic "scope_down_statement" {
+          for_each = aws_wafv2_ip_set.exempt[*].arn
+
+          content {
+            not_statement {
+              statement {
+                ip_set_reference_statement {
+                  arn = scope_down_statement.value
+                }
+              }
+            }
+          }
+        }
       }
     }
 

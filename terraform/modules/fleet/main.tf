@@ -114,7 +114,7 @@ resource "aws_vpc_security_group_ingress_rule" "metrics" {
   count = var.metrics_source_security_group_id == null ? 0 : 1
 
   security_group_id            = aws_security_group.this.id
-  description                  = "The agent's /metrics, from Prometheus"
+  description                  = "Metrics of the agent, from Prometheus"
   referenced_security_group_id = var.metrics_source_security_group_id
   ip_protocol                  = "tcp"
   from_port                    = 9180
@@ -185,8 +185,9 @@ resource "aws_launch_template" "this" {
   lifecycle {
     create_before_destroy = true
     # `groundcrew fleet refresh --ami` makes versions with newer images. Without this the next apply
-    # would take the first image again.
-    ignore_changes = [image_id]
+    # would take the first image again. It describes them as well, and the provider reads the newest one's
+    # description into this one.
+    ignore_changes = [image_id, description]
   }
 }
 

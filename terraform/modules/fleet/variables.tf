@@ -358,6 +358,11 @@ variable "egress" {
     protocol = optional(string, "tcp")
   }))
   default = {}
+
+  validation {
+    condition     = alltrue([for description in keys(var.egress) : can(regex("^[a-zA-Z0-9. _:/()#,@\\[\\]+=&;{}!$*-]{1,255}$", description))])
+    error_message = "Let the keys of egress be of letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*: EC2 takes no others in the description of a rule, such as an apostrophe."
+  }
 }
 
 variable "metrics_source_security_group_id" {

@@ -74,6 +74,7 @@ resource "aws_cloudwatch_log_resource_policy" "domain" {
   })
 }
 
+# In a VPC it takes the account's AWSServiceRoleForAmazonOpenSearchService, which bootstrap makes with search = true.
 resource "aws_opensearch_domain" "this" {
   #checkov:skip=CKV_AWS_317:AUDIT_LOGS are published, in the first of two blocks; the check reads one.
   #checkov:skip=CKV2_AWS_59:Three masters would cost more than what they guard: what is in it is in CloudWatch too.

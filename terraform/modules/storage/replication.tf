@@ -10,8 +10,9 @@ resource "aws_iam_role" "replication" {
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = "s3.amazonaws.com" }
+      Effect = "Allow"
+      # The latter brings what was there before: S3 Batch Replication.
+      Principal = { Service = ["s3.amazonaws.com", "batchoperations.s3.amazonaws.com"] }
       Action    = "sts:AssumeRole"
       Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
     }]
@@ -40,6 +41,19 @@ resource "aws_iam_role_policy" "replication" {
           "s3:GetObjectRetention", "s3:GetObjectLegalHold",
         ]
         Resource = [for kind in keys(var.replication) : "arn:${local.partition}:s3:::${local.buckets[kind]}/*"]
+      },
+      {
+        # A job of Batch Replication lists by itself what is to be copied.
+        Sid      = "CopyWhatWasThereBefore"
+        Effect   = "Allow"
+        Action   = "s3:InitiateReplication"
+        Resource = [for kind in keys(var.replication) : "arn:${local.partition}:s3:::${local.buckets[kind]}/*"]
+      },
+      {
+        Sid      = "ListWhatWasThereBefore"
+        Effect   = "Allow"
+        Action   = "s3:PutInventoryConfiguration"
+        Resource = [for kind in keys(var.replication) : "arn:${local.partition}:s3:::${local.buckets[kind]}"]
       },
       {
         Sid      = "WriteCopies"

@@ -165,8 +165,9 @@ module "storage" {
   release_tiers    = var.releases_by_tier ? sort(local.tiers) : []
   object_lock_days = var.object_lock_days
   replication      = var.replication
-  force_destroy    = !var.protection
-  tags             = var.tags
+  # What is locked cannot be destroyed, also not by a drill, whose buckets stay.
+  force_destroy = !var.protection && var.object_lock_days == 0
+  tags          = var.tags
 }
 
 module "dns" {
@@ -178,6 +179,8 @@ module "dns" {
   zone_id = var.zone_id
   cdn     = local.cloudfront_in_front
   tags    = var.tags
+
+  further_names = var.further_names
 
   aliases = merge(
     {
@@ -225,11 +228,13 @@ module "edge_web" {
   allowed_prefix_list_ids = data.aws_ec2_managed_prefix_list.cloudfront[*].id
   origin_secret           = local.cloudfront_in_front ? var.origin_secret : null
 
-  access_logs_bucket  = module.storage.logs_bucket
-  deletion_protection = var.protection
-  waf                 = var.waf
-  key_arn             = module.secrets.key_arn
-  tags                = var.tags
+  access_logs_bucket         = module.storage.logs_bucket
+  deletion_protection        = var.protection
+  waf                        = var.waf
+  waf_requests_per_5_minutes = var.waf_requests_per_5_minutes
+  viewer_header              = local.cloudfront_in_front ? "X-Viewer-Address" : null
+  key_arn                    = module.secrets.key_arn
+  tags                       = var.tags
 }
 
 module "edge_api" {
@@ -257,11 +262,14 @@ module "edge_api" {
     local.jobs == 1 ? { jobs = module.jobs[0].security_group_id } : {},
   )
 
-  access_logs_bucket  = module.storage.logs_bucket
-  deletion_protection = var.protection
-  waf                 = var.waf && var.api.public
-  key_arn             = module.secrets.key_arn
-  tags                = var.tags
+  access_logs_bucket         = module.storage.logs_bucket
+  deletion_protection        = var.protection
+  waf                        = var.waf && var.api.public
+  waf_requests_per_5_minutes = var.waf_requests_per_5_minutes
+  # The web tier calls a public one from here, for all of its visitors.
+  waf_exempt_addresses = module.network.nat_addresses
+  key_arn              = module.secrets.key_arn
+  tags                 = var.tags
 }
 
 module "web" {
@@ -448,6 +456,10 @@ module "database" {
   multi_az              = var.database.multi_az
   replicas              = var.database.replicas
   backup_retention_days = var.database.backup_retention_days
+
+  master_password         = var.database_master_password
+  master_password_version = var.database.master_password_version
+
   performance_insights  = var.database.performance_insights
   parameters            = var.database.parameters
   restore               = var.database.restore

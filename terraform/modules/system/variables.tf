@@ -68,6 +68,12 @@ variable "domain" {
   type        = string
 }
 
+variable "further_names" {
+  description = "Names of another environment that the certificates cover as well; see modules/dns."
+  type        = set(string)
+  default     = []
+}
+
 variable "zone_id" {
   description = "The hosted zone of Route 53 that the domain lies in."
   type        = string
@@ -207,19 +213,21 @@ variable "jobs" {
 variable "database" {
   description = "The database; see modules/database."
   type = object({
-    engine                = optional(string, "postgres")
-    engine_version        = optional(string, "17")
-    instance_class        = optional(string, "db.t4g.small")
-    name                  = optional(string, "app")
-    storage_gib           = optional(number, 20)
-    storage_gib_max       = optional(number, 200)
-    multi_az              = optional(bool, true)
-    replicas              = optional(number, 0)
-    backup_retention_days = optional(number, 35)
-    performance_insights  = optional(bool, true)
-    parameters            = optional(map(object({ value = string, method = optional(string, "pending-reboot") })), {})
-    connections_max       = optional(number, 150)
-    final_snapshot_suffix = optional(string, "1")
+    engine          = optional(string, "postgres")
+    engine_version  = optional(string, "17")
+    instance_class  = optional(string, "db.t4g.small")
+    name            = optional(string, "app")
+    storage_gib     = optional(number, 20)
+    storage_gib_max = optional(number, 200)
+    multi_az        = optional(bool, true)
+    replicas        = optional(number, 0)
+    # Another number sets database_master_password anew.
+    master_password_version = optional(number, 1)
+    backup_retention_days   = optional(number, 35)
+    performance_insights    = optional(bool, true)
+    parameters              = optional(map(object({ value = string, method = optional(string, "pending-reboot") })), {})
+    connections_max         = optional(number, 150)
+    final_snapshot_suffix   = optional(string, "1")
     restore = optional(object({
       snapshot_identifier  = optional(string)
       automated_backup_arn = optional(string)
@@ -227,6 +235,13 @@ variable "database" {
     }), {})
   })
   default = {}
+}
+
+variable "database_master_password" {
+  description = "Its master user's password, where it has replicas; see modules/database."
+  type        = string
+  default     = null
+  sensitive   = true
 }
 
 variable "secrets" {
@@ -304,6 +319,12 @@ variable "waf" {
   description = "Whether a web application firewall stands before public load balancers."
   type        = bool
   default     = false
+}
+
+variable "waf_requests_per_5_minutes" {
+  description = "Requests of one visitor's address in five minutes, beyond which the firewall refuses it."
+  type        = number
+  default     = 2000
 }
 
 variable "cdn" {

@@ -64,6 +64,10 @@ mock_resource "aws_elasticache_replication_group" {
   defaults = { primary_endpoint_address = "master.mock.cache.amazonaws.com" }
 }
 
+mock_resource "aws_eip" {
+  defaults = { public_ip = "203.0.113.10" }
+}
+
 mock_resource "aws_iam_instance_profile" {
   defaults = { arn = "arn:aws:iam::123456789012:instance-profile/mock" }
 }
@@ -151,6 +155,10 @@ mock_resource "aws_subnet" {
 
 mock_resource "aws_vpc" {
   defaults = { id = "vpc-0123456789abcdef0" }
+}
+
+mock_resource "aws_wafv2_ip_set" {
+  defaults = { arn = "arn:aws:wafv2:eu-west-1:123456789012:regional/ipset/mock/11111111-2222-3333-4444-555555555555" }
 }
 
 mock_resource "aws_wafv2_web_acl" {
