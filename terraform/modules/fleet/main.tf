@@ -185,9 +185,8 @@ resource "aws_launch_template" "this" {
   lifecycle {
     create_before_destroy = true
     # `groundcrew fleet refresh --ami` makes versions with newer images. Without this the next apply
-    # would take the first image again. It describes them as well, and the provider reads the newest one's
-    # description into this one.
-    ignore_changes = [image_id, description]
+    # would take the first image again. Their description is the one above, as it was copied.
+    ignore_changes = [image_id]
   }
 }
 
