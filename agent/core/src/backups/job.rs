@@ -10,23 +10,23 @@ use std::time::Duration;
 use super::call::{Answer, Call, Effect, Event, Ticket};
 use super::database::{Database, Target};
 use super::dumping::Dumping;
-use super::limits::{
-    CLOCK_REFUSE, CLOCK_WARN, CLOSING_TIME, REAP_EVERY, SLOTS_DUE_MAX, WAKE_WITHIN,
-};
+use super::limits::{CLOCK_REFUSE, CLOCK_WARN, REAP_EVERY, SLOTS_DUE_MAX, WAKE_WITHIN};
 use super::proof::Level;
 use super::proving::Proving;
 use super::reaping::Reaping;
 use super::record::{Place, Record, RecordKey};
 use super::slot::{Slot, print};
 use super::sweeping::Sweeping;
-use super::taking::{From, Taking, seconds};
+use super::taking::{From, Taking};
 use super::turn::Turn;
 use super::{JobSettings, Kind};
 use crate::status::{EventLevel, Topic};
 use crate::time::{Moment, Now, Wall};
+use calendar::Calendar;
 use task::Task;
 use watch::Watch;
 
+mod calendar;
 mod describe;
 mod known;
 mod task;
@@ -55,6 +55,7 @@ pub struct Job {
     watch: Watch,
     begun: Option<Moment>,
     stepped: Now,
+    calendar: Calendar,
 }
 
 impl Job {
@@ -78,6 +79,7 @@ impl Job {
             watch: Watch::default(),
             begun: None,
             stepped: Now::default(),
+            calendar: Calendar::default(),
         }
     }
 
@@ -87,6 +89,7 @@ impl Job {
         self.random = crate::controller::splitmix(self.random);
         self.stepped = now;
         self.begun.get_or_insert(now.at);
+        self.calendar.turn(&self.settings, self.now_s());
         match event {
             Event::Tick => {}
             Event::ServerTime(server) => self.server_time(now, server, &mut out),
@@ -105,7 +108,7 @@ impl Job {
         let now = self.stepped;
         let tasks = self.tasks.values().map(Task::wake);
         let reaping = self.reaping.as_ref().map(Reaping::wake);
-        let due = self.next_slot().map(|slot| {
+        let due = self.calendar.next.map(|slot| {
             let ahead = u64::try_from(slot.at_ms().saturating_sub(now.wall.0)).unwrap_or(0);
             now.at.plus(Duration::from_millis(ahead))
         });
@@ -122,10 +125,6 @@ impl Job {
     #[must_use]
     pub fn settings(&self) -> &JobSettings {
         &self.settings
-    }
-
-    fn next_slot(&self) -> Option<Slot> {
-        self.settings.schedule.next(&self.settings.zone, self.now_s())
     }
 
     fn now_s(&self) -> i64 {
@@ -176,7 +175,7 @@ impl Job {
         if self.clock_ok() || now.at.since(self.clock_seen) < WAKE_WITHIN {
             return;
         }
-        let Some(slot) = self.due().first().copied() else { return };
+        let Some(slot) = self.calendar.due.first().copied() else { return };
         self.clock_seen = now.at;
         // Nobody waits for what it says, but for its time.
         self.turn(now, out, |_, turn| {
@@ -264,22 +263,13 @@ impl Job {
         }
     }
 
-    /// Slots that are looked after, newest first: those whose time is not over, and however old it
-    /// is the newest, whose record says whether there is a backup.
-    fn due(&self) -> Vec<Slot> {
-        let now_s = self.now_s();
-        let JobSettings { schedule, zone, .. } = &self.settings;
-        let due = schedule.slots(zone, self.open_since_s(), now_s, SLOTS_DUE_MAX);
-        if due.is_empty() { schedule.newest(zone, now_s).into_iter().collect() } else { due }
-    }
-
     /// Slots that are not after this are over.
     fn open_since_s(&self) -> i64 {
-        self.now_s().saturating_sub(seconds(self.settings.catch_up + CLOSING_TIME))
+        calendar::open_since_s(&self.settings, self.now_s())
     }
 
     fn begin_missing(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let due = self.due();
+        let due = self.calendar.due.clone();
         let newest = due.first().copied();
         for (key, task) in &mut self.tasks {
             let slot = key.slot();

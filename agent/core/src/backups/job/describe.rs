@@ -13,8 +13,7 @@ impl Job {
     /// so far.
     #[must_use]
     pub fn describe(&self) -> JobStatus {
-        let due = self.due();
-        let newest = due.first().copied();
+        let newest = self.calendar.due.first().copied();
         let run = newest.and_then(|slot| self.records.get(&RecordKey::Run(slot)));
         let late = newest.filter(|_| run.is_none());
         let last_good = self.newest_done().and_then(|(slot, run)| self.good(slot, run));
@@ -27,7 +26,7 @@ impl Job {
             reason,
             last_good,
             last_verified: self.verified(),
-            next: self.next_slot().map(|slot| Wall(slot.at_ms())),
+            next: self.calendar.next.map(|slot| Wall(slot.at_ms())),
             late_ms: late.map(|slot| self.since_ms(slot.at_ms())),
             copies: self.copies(),
             clock_ahead_ms: self.clock_ahead_ms,
@@ -54,7 +53,7 @@ impl Job {
         {
             return failing(reason.clone());
         }
-        let stale_ms = crate::time::ms(self.settings.stale_after(self.now_s()));
+        let stale_ms = crate::time::ms(self.calendar.stale_after);
         if let Some(good) = good
             && self.since_ms(good.slot.0) > stale_ms
         {

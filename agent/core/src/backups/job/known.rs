@@ -38,9 +38,7 @@ impl Job {
         let kept = seconds(self.settings.catch_up + CLOSING_TIME * 2);
         let oldest_s = self.now_s().saturating_sub(kept);
         let newest = self.newest_done().map(|(slot, _)| slot);
-        let is_old = |key: &RecordKey| key.slot().at_s < oldest_s;
-        let any_old = self.records.keys().chain(self.tasks.keys()).any(is_old);
-        let due = if any_old { self.due().first().copied() } else { None };
+        let due = self.calendar.due.first().copied();
         let stays = |slot: Slot| slot.at_s >= oldest_s || Some(slot) == newest || Some(slot) == due;
         let proved = |record: &Record| matches!(record.outcome, Outcome::Proved { .. });
         let proofs: Vec<RecordKey> = Level::ALL

@@ -44,7 +44,7 @@ pub fn dumps(levels: &[Level]) -> JobSettings {
     JobSettings { kind: Kind::PgDump, levels: levels.to_vec(), ..settings() }
 }
 
-fn at(text: &str) -> i64 {
+pub fn at(text: &str) -> i64 {
     text.parse::<DateTime>().unwrap().seconds() * 1000
 }
 

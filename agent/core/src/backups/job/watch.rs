@@ -52,7 +52,7 @@ impl Job {
     fn stale_since(&self) -> Option<String> {
         let (slot, run) = self.newest_done()?;
         let (id, _) = run.outcome.backup()?;
-        let stale_ms = crate::time::ms(self.settings.stale_after(self.now_s()));
+        let stale_ms = crate::time::ms(self.calendar.stale_after);
         (self.since_ms(slot.at_ms()) > stale_ms).then(|| id.to_owned())
     }
 }
