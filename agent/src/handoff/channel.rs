@@ -151,24 +151,31 @@ impl Registry {
     /// Finds out who connects. A child is believed to be one when it is in the session of the
     /// process, or carries its marker and is the same user.
     fn who(&self, pid: Pid, uid: u32) -> Option<Peer> {
-        let peer = |(id, known): (&ProcessId, &Known), child| Peer {
-            id: id.clone(),
-            run: known.run,
-            gone: known.gone.clone(),
-            child,
-        };
-        if let Some(found) = self.known().iter().find(|(_, known)| known.pid == pid) {
-            return Some(peer(found, false));
+        if let Some(found) = self.peer(pid, |_, known| known.pid == pid) {
+            return Some(found);
         }
         let session = procfs::stat(pid).ok()?.session;
-        if let Some(found) = self.known().iter().find(|(_, known)| known.pid == session) {
-            return Some(peer(found, true));
-        }
-        let id: ProcessId = procfs::environ(pid).ok()?.get("GROUNDCREW_PROCESS")?.parse().ok()?;
+        let found = self.peer(pid, |_, known| known.pid == session);
+        found.or_else(|| self.marked(pid, uid))
+    }
+
+    /// Who carries the marker of a process.
+    fn marked(&self, pid: Pid, uid: u32) -> Option<Peer> {
+        let marker: ProcessId =
+            procfs::environ(pid).ok()?.get("GROUNDCREW_PROCESS")?.parse().ok()?;
+        let user = |known: &Known| std::fs::metadata(format!("/proc/{}", known.pid)).ok();
+        self.peer(pid, |id, known| {
+            *id == marker && user(known).is_some_and(|main| main.uid() == uid)
+        })
+    }
+
+    /// The peer with this number that is, or is of, the process which `is_it`. A process may become
+    /// known while it is looked for, so what it is found by does not say that it is a child.
+    fn peer(&self, pid: Pid, is_it: impl Fn(&ProcessId, &Known) -> bool) -> Option<Peer> {
         let known = self.known();
-        let known = known.get(&id)?;
-        let main = std::fs::metadata(format!("/proc/{}", known.pid)).ok()?;
-        (main.uid() == uid).then(|| peer((&id, known), true))
+        let (id, known) = known.iter().find(|(id, known)| is_it(id, known))?;
+        let (run, gone) = (known.run, known.gone.clone());
+        Some(Peer { id: id.clone(), run, gone, child: known.pid != pid })
     }
 
     fn connect(&self, peer: &Peer) -> Option<(u64, mpsc::Receiver<ToProcess>, CancellationToken)> {
@@ -461,35 +468,4 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn check(bytes: &[u8], expected: &[&str]) -> Option<io::ErrorKind> {
-        let mut lines = Lines { reader: BufReader::with_capacity(7, bytes), line: Vec::new() };
-        let mut read = Vec::new();
-        let ended = loop {
-            match lines.next().await {
-                Ok(Some(line)) => read.push(String::from_utf8(line.to_vec()).unwrap()),
-                Ok(None) => break None,
-                Err(error) => break Some(error.kind()),
-            }
-        };
-        assert_eq!(read, expected);
-        ended
-    }
-
-    #[tokio::test]
-    async fn lines_are_split_at_newlines_only_and_bounded() {
-        assert_eq!(check(b"", &[]).await, None);
-        assert_eq!(
-            check(b"a\n\nlonger than seven\nhalf", &["a", "", "longer than seven"]).await,
-            None
-        );
-        let mut long = vec![b'x'; LINE_BYTES_MAX - 1];
-        long.push(b'\n');
-        let text = "x".repeat(LINE_BYTES_MAX - 1);
-        assert_eq!(check(&long, &[&text]).await, None);
-        long.insert(0, b'x');
-        assert_eq!(check(&long, &[]).await, Some(io::ErrorKind::InvalidData));
-    }
-}
+mod tests;
