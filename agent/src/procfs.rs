@@ -12,8 +12,8 @@ use groundcrew_core::types::Pid;
 /// looks for stands among what it passed itself, which is far smaller.
 const ENVIRON_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Times an execve is waited for, and how long each time: it takes microseconds, and longer only
-/// where nothing gets a CPU.
-const EXEC_LOOKS_MAX: u32 = 20;
+/// where nothing gets a CPU, or where the program comes from a slow disk.
+const EXEC_LOOKS_MAX: u32 = 250;
 const EXEC_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of a stat line: 52 numbers and a name of 15 bytes (64 for the kernel's own threads).
 const STAT_BYTES_MAX: usize = 2048;
@@ -47,6 +47,8 @@ pub struct Stat {
     pub virtual_bytes: u64,
     /// Its threads.
     pub threads: u64,
+    /// Whether its program is in place: not so in the middle of an execve(2).
+    pub loaded: bool,
 }
 
 impl Stat {
@@ -98,6 +100,7 @@ fn parse_stat(line: &[u8]) -> Option<Stat> {
         rss_pages: number(24)?,
         virtual_bytes: number(23)?,
         threads: number(20)?,
+        loaded: number(26)? != 0,
     })
 }
 
@@ -144,7 +147,7 @@ impl Environ {
 }
 
 /// Reads `/proc/PID/environ`. Empty for a process that has ended. In the middle of an execve(2) the
-/// old memory is gone and the new one has no environment yet, nor arguments: that is waited for.
+/// old memory is gone and the new one has no environment yet: that is waited for.
 pub fn environ(pid: Pid) -> io::Result<Environ> {
     let read = || read_bounded(&format!("/proc/{pid}/environ"), ENVIRON_BYTES_MAX).map(Environ);
     for _ in 0..EXEC_LOOKS_MAX {
@@ -152,9 +155,9 @@ pub fn environ(pid: Pid) -> io::Result<Environ> {
         if !environ.0.is_empty() {
             return Ok(environ);
         }
-        // In this order: with arguments there, the environment is what it will be.
-        let arguments = read_bounded(&format!("/proc/{pid}/cmdline"), 1)?;
-        if !arguments.is_empty() || stat(pid).is_ok_and(|stat| stat.is_dead() || stat.kernel) {
+        // The kernel fills in the arguments, then the environment, then where the code is
+        // (`load_elf_binary` of `fs/binfmt_elf.c`): with code there, the next look is the last.
+        if stat(pid).is_ok_and(|stat| stat.loaded || stat.is_dead() || stat.kernel) {
             break;
         }
         #[expect(clippy::disallowed_methods, reason = "nothing tells when an execve is done")]
@@ -196,13 +199,13 @@ mod tests {
     #[test]
     fn a_name_cannot_forge_the_fields_behind_it() {
         let tail =
-            "S 7 8 9 0 -1 4194560 1 0 0 0 11 22 0 0 20 0 1 0 4242 999 55 18446744073709551615";
+            "S 7 8 9 0 -1 4194560 1 0 0 0 11 22 0 0 20 0 1 0 4242 999 55 18446744073709551615 4096";
         for name in ["node", "a b", ") R 1 1 1", "((", "\u{1}) Z"] {
             let stat = parse_stat(format!("123 ({name}) {tail}").as_bytes()).unwrap();
             assert_eq!((stat.pid, stat.state, stat.ppid), (123, 'S', 7), "{name}");
             assert_eq!((stat.group, stat.session, stat.kernel), (8, 9, false));
             assert_eq!((stat.cpu_ticks, stat.start_ticks, stat.rss_pages), (33, 4242, 55));
-            assert_eq!((stat.virtual_bytes, stat.threads), (999, 1));
+            assert_eq!((stat.virtual_bytes, stat.threads, stat.loaded), (999, 1, true));
         }
         for line in ["", "1", "1 (x)", "1 (x) S 1", ") 1 (", "x (y) S 1 1 1 1 1 1 1 1 1"] {
             assert_eq!(parse_stat(line.as_bytes()), None, "{line:?}");
@@ -215,7 +218,7 @@ mod tests {
         assert!(pids().unwrap().contains(&own));
         let stat = stat(own).unwrap();
         assert_eq!(stat.pid, own);
-        assert!(!stat.is_dead() && !stat.kernel && stat.start_ticks > 0);
+        assert!(!stat.is_dead() && !stat.kernel && stat.loaded && stat.start_ticks > 0);
         assert!(environ(own).unwrap().get("PATH").is_some());
         assert!(!command_line(own).unwrap().is_empty());
         assert_eq!(boot_id().unwrap().len(), 36);
