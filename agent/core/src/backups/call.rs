@@ -295,9 +295,17 @@ impl CallError {
     /// Whether only a person can mend it.
     #[must_use]
     pub const fn needs_person(&self) -> bool {
-        match self.kind {
-            CallErrorKind::Throttled | CallErrorKind::Unclear => false,
-            CallErrorKind::Denied | CallErrorKind::Refused => true,
+        self.kind.needs_person()
+    }
+}
+
+impl CallErrorKind {
+    /// Whether only a person can mend it.
+    #[must_use]
+    pub const fn needs_person(self) -> bool {
+        match self {
+            Self::Throttled | Self::Unclear => false,
+            Self::Denied | Self::Refused => true,
         }
     }
 }

@@ -443,15 +443,7 @@ impl Job {
     /// One level after the other, of the newest backup whose copies are through: what is proved of
     /// them is that they are there.
     fn begin_proof(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let places = self.places();
-        let through = |slot: Slot| {
-            places.iter().all(|place| match place {
-                Place::Home => true,
-                Place::Region(region) => {
-                    self.records.contains_key(&RecordKey::Copy(slot, region.clone()))
-                }
-            })
-        };
+        let through = |slot: Slot| self.copies_are_through(slot);
         let Some((slot, run)) = self.newest_done_of(through) else { return };
         if slot.at_s <= self.open_since_s() {
             // See above: a level that was added since is no failure.
@@ -472,7 +464,7 @@ impl Job {
         let Some((id, target)) = run.outcome.backup() else { return };
         let begin = self.begin_follower(now, &run);
         let backup = (id.to_owned(), target.clone());
-        let regions = places.into_iter().filter_map(|place| match place {
+        let regions = self.places().into_iter().filter_map(|place| match place {
             Place::Region(region) => Some(region),
             Place::Home => None,
         });

@@ -18,9 +18,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::JobSettings;
 use super::backup::{Backup, BackupState, Marks, rfc3339};
-use super::limits::FAILED_KEPT;
+use super::limits::{CLOSING_TIME, FAILED_KEPT};
+use super::record::Place;
 use super::slot::JobName;
+use super::taking::seconds;
 pub use refuted::Refuted;
 
 mod refuted;
@@ -111,6 +114,34 @@ pub struct Pass<'a> {
     pub failing: Option<&'a str>,
     /// A person has seen how much goes, and wants it.
     pub allow_mass_delete: bool,
+}
+
+impl<'a> Pass<'a> {
+    /// Over the backups that a job has in a place; `None`: it keeps none there.
+    #[must_use]
+    pub fn of(
+        job: &'a JobSettings,
+        place: &Place,
+        backups: &'a [Backup],
+        refuted: &'a Refuted,
+        now_s: i64,
+    ) -> Option<Self> {
+        let policy = job.policy(place)?;
+        let longest = job.copies.iter().map(|copy| copy.within).max();
+        let from_home = longest.filter(|_| *place == Place::Home);
+        let since = |within| now_s.saturating_sub(seconds(within + job.catch_up + CLOSING_TIME));
+        Some(Self {
+            job: &job.name,
+            backups,
+            policy,
+            now_s,
+            stale_after: job.stale_after(now_s),
+            copying_since_s: from_home.map(since),
+            refuted,
+            failing: None,
+            allow_mass_delete: false,
+        })
+    }
 }
 
 /// What a pass comes to.

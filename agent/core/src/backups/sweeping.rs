@@ -5,10 +5,9 @@
 use super::backup::{Backup, reason};
 use super::call::{Answer, Asking, Call, CallError, CallErrorKind, Put, Ready, Ticket};
 use super::database::Target;
-use super::limits::{CLOSING_TIME, SPREAD_USUAL, SWEEP_WITHIN};
+use super::limits::{SPREAD_USUAL, SWEEP_WITHIN};
 use super::record::{Outcome, Place, Record, RecordKey};
 use super::retention::{Pass, Plan, Refuted, plan};
-use super::taking::seconds;
 use super::turn::Turn;
 use crate::restart::jittered;
 use crate::status::{EventLevel, Topic};
@@ -187,10 +186,13 @@ impl Sweeping {
     /// A proof was read.
     fn judged(&mut self, turn: &Turn<'_>, record: Option<&Record>) {
         self.asking.fine();
-        let Stage::Judge(written, backups, key) = &self.stage else { return };
-        let (written, backups) = (written.clone(), backups.clone());
-        self.refuted.answer(key.clone(), record);
-        self.weigh(turn, written, backups);
+        match std::mem::replace(&mut self.stage, Stage::Read) {
+            Stage::Judge(written, backups, key) => {
+                self.refuted.answer(key, record);
+                self.weigh(turn, written, backups);
+            }
+            other => self.stage = other,
+        }
     }
 
     /// From what is there, and what is known of it, to what goes.
@@ -221,24 +223,9 @@ impl Sweeping {
     }
 
     fn plan(&self, turn: &Turn<'_>, backups: &[Backup]) -> Plan {
-        let job = turn.job;
-        let Some(policy) = job.policy(&self.place) else { return Plan::default() };
-        let now_s = turn.now_s();
-        let longest = job.copies.iter().map(|copy| seconds(copy.within)).max();
-        let from_home = longest.filter(|_| self.place == Place::Home);
-        plan(&Pass {
-            job: &job.name,
-            backups,
-            policy,
-            now_s,
-            stale_after: job.stale_after(now_s),
-            copying_since_s: from_home.map(|within| {
-                now_s.saturating_sub(within).saturating_sub(seconds(job.catch_up + CLOSING_TIME))
-            }),
-            refuted: &self.refuted,
-            failing: self.failing.as_deref(),
-            allow_mass_delete: false,
-        })
+        let pass = Pass::of(turn.job, &self.place, backups, &self.refuted, turn.now_s());
+        let failing = self.failing.as_deref();
+        pass.map_or_else(Plan::default, |pass| plan(&Pass { failing, ..pass }))
     }
 
     fn tell_refusal(&self, turn: &mut Turn<'_>) {

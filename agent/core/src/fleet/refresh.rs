@@ -347,10 +347,7 @@ pub fn follow_within(refresh: &Refresh) -> Duration {
 /// that the credentials for it did not come this time: that is no word on whether it is allowed.
 #[must_use]
 pub fn look_again(kind: CallErrorKind, passing: bool, failures: u32) -> bool {
-    let lasting = match kind {
-        CallErrorKind::Throttled | CallErrorKind::Unclear => false,
-        CallErrorKind::Denied | CallErrorKind::Refused => !passing,
-    };
+    let lasting = kind.needs_person() && !passing;
     !lasting && failures <= LOOKS_FAILED_MAX
 }
 

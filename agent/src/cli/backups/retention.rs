@@ -1,9 +1,7 @@
 //! `groundcrew backups retention`: the plan of the core, with a reason for each backup; and, when
 //! it is asked for, its deletions.
 
-use groundcrew_core::backups::JobSettings;
 use groundcrew_core::backups::backup::Backup;
-use groundcrew_core::backups::limits::CLOSING_TIME;
 use groundcrew_core::backups::record::Place;
 use groundcrew_core::backups::retention::{self, Pass, Plan, Refuted};
 use serde::Serialize;
@@ -75,48 +73,23 @@ pub(super) async fn run(
 
 /// What the core makes of a place: the same as for an agent.
 pub(super) async fn plan(
-    at_hand: &AtHand,
+    job: &AtHand,
     place: &Place,
     backups: &[Backup],
     failing: Option<&str>,
     allow_mass_delete: bool,
 ) -> anyhow::Result<Plan> {
+    let (settings, now_s) = (job.job(), clock::wall().0.div_euclid(1000));
     let mut refuted = Refuted::default();
     loop {
-        let settings = at_hand.job();
-        let plan = plan_with(settings, place, backups, failing, allow_mass_delete, &refuted);
+        let Some(pass) = Pass::of(settings, place, backups, &refuted, now_s) else {
+            return Ok(Plan::default());
+        };
+        let plan = retention::plan(&Pass { failing, allow_mass_delete, ..pass });
         let Some(key) = refuted.question(settings, backups, &plan) else { return Ok(plan) };
-        let record = at_hand.read(&key).await.map_err(jobs::cause)?;
+        let record = job.read(&key).await.map_err(jobs::cause)?;
         refuted.answer(key, record.as_deref());
     }
-}
-
-fn plan_with(
-    job: &JobSettings,
-    place: &Place,
-    backups: &[Backup],
-    failing: Option<&str>,
-    allow_mass_delete: bool,
-    refuted: &Refuted,
-) -> Plan {
-    let Some(policy) = job.policy(place) else { return Plan::default() };
-    let now_s = clock::wall().0.div_euclid(1000);
-    let longest = job.copies.iter().map(|copy| copy.within).max();
-    let copying = longest.filter(|_| *place == Place::Home).map(|within| {
-        let since = within + job.catch_up + CLOSING_TIME;
-        now_s.saturating_sub(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-    });
-    retention::plan(&Pass {
-        job: &job.name,
-        backups,
-        policy,
-        now_s,
-        stale_after: job.stale_after(now_s),
-        copying_since_s: copying,
-        refuted,
-        failing,
-        allow_mass_delete,
-    })
 }
 
 async fn planned(

@@ -1,12 +1,12 @@
 //! What is remembered of records: the newest of each kind, and for how long the others.
 
 use super::Job;
-use crate::backups::Kind;
 use crate::backups::limits::CLOSING_TIME;
 use crate::backups::proof::Level;
 use crate::backups::record::{Outcome, Record, RecordKey};
 use crate::backups::slot::Slot;
 use crate::backups::taking::seconds;
+use crate::backups::{JobSettings, Kind};
 
 impl Job {
     /// The newest slot that has a backup.
@@ -40,25 +40,37 @@ impl Job {
         let newest = self.newest_done().map(|(slot, _)| slot);
         let due = self.calendar.due.first().copied();
         let stays = |slot: Slot| slot.at_s >= oldest_s || Some(slot) == newest || Some(slot) == due;
-        let proved = |record: &Record| matches!(record.outcome, Outcome::Proved { .. });
-        let proofs: Vec<RecordKey> = Level::ALL
-            .into_iter()
-            .flat_map(|level| {
-                [self.newest_proof(level, |_| true), self.newest_proof(level, proved)]
-            })
-            .filter_map(|found| found.map(|(key, _)| key.clone()))
-            .collect();
-        self.records.retain(|key, _| stays(key.slot()) || proofs.contains(key));
+        if !self.records.keys().all(|key| stays(key.slot())) {
+            let proofs = self.newest_proofs();
+            self.records.retain(|key, _| stays(key.slot()) || proofs.contains(key));
+        }
         self.tasks.retain(|key, task| stays(key.slot()) || task.is_working());
-        let (records, copies) = (&self.records, &self.settings.copies);
-        let is_open = |slot: &Slot| {
-            let Some(run) = records.get(&RecordKey::Run(*slot)) else { return true };
-            let copied = |region: &String| RecordKey::Copy(*slot, region.clone());
-            run.outcome.backup().is_some()
-                && self.settings.kind == Kind::RdsSnapshot
-                && copies.iter().any(|copy| !records.contains_key(&copied(&copy.region)))
-        };
-        self.wanted.retain(|slot| slot.at_s >= oldest_s && is_open(slot));
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.retain(|slot| slot.at_s >= oldest_s && !self.has_ended(*slot));
+        self.wanted = wanted;
+    }
+
+    /// Whether all copies of a slot's backup have ended, if it has any.
+    pub(super) fn copies_are_through(&self, slot: Slot) -> bool {
+        let copied =
+            |region: &String| self.records.contains_key(&RecordKey::Copy(slot, region.clone()));
+        let JobSettings { kind, copies, .. } = &self.settings;
+        *kind != Kind::RdsSnapshot || copies.iter().all(|copy| copied(&copy.region))
+    }
+
+    /// Whether a slot has ended, and its copies.
+    fn has_ended(&self, slot: Slot) -> bool {
+        let run = self.records.get(&RecordKey::Run(slot));
+        run.is_some_and(|run| run.outcome.backup().is_none() || self.copies_are_through(slot))
+    }
+
+    /// Of each level the newest that is known, and the newest that went well.
+    fn newest_proofs(&self) -> Vec<RecordKey> {
+        let proved = |record: &Record| matches!(record.outcome, Outcome::Proved { .. });
+        let of_level =
+            |level| [self.newest_proof(level, |_| true), self.newest_proof(level, proved)];
+        let found = Level::ALL.into_iter().flat_map(of_level).flatten();
+        found.map(|(key, _)| key.clone()).collect()
     }
 
     /// The newest that is known of a level, of some records.

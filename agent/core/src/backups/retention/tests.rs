@@ -160,26 +160,34 @@ fn what_is_special_has_its_own_reasons() {
     check(&backups, &policy, last, include_str!("golden/special.txt"));
 }
 
+/// That a dump could not be read.
+fn unreadable(key: &RecordKey) -> Record {
+    let outcome = Outcome::Refuted { findings: vec!["it ends early".into()] };
+    Record { version: 1, key: key.clone(), at: Wall(0), by: "i-1".into(), outcome }
+}
+
 /// What is known of proofs: of these nights the dump could not be read.
 fn refuted(nights: &[i64]) -> Refuted {
     let mut refuted = Refuted::default();
     for night in nights {
-        let slot = nightly(*night).slot(&job()).unwrap();
-        let key = RecordKey::Proof(slot, Level::L1);
-        let outcome = Outcome::Refuted { findings: vec!["it ends early".into()] };
-        let record =
-            Record { version: 1, key: key.clone(), at: Wall(0), by: "i-1".into(), outcome };
+        let key = RecordKey::Proof(nightly(*night).slot(&job()).unwrap(), Level::L1);
+        let record = unreadable(&key);
         refuted.answer(key, Some(&record));
     }
     refuted
 }
 
+/// The ends of two months: the days, what there is, and what of it is to stay.
+fn two_months() -> (i64, i64, Vec<Backup>, Policy) {
+    let (last, ends) = (days("2026-12-10"), days("2026-11-30"));
+    let backups = (ends - 3..=ends).chain(last - 2..=last).map(nightly).collect();
+    let policy = Policy { keep_daily: 3, keep_monthly: 2, ..Policy::default() };
+    (last, ends, backups, policy)
+}
+
 #[test]
 fn a_bad_backup_does_not_take_a_good_ones_place() {
-    let (last, ends) = (days("2026-12-10"), days("2026-11-30"));
-    let policy = Policy { keep_daily: 3, keep_monthly: 2, ..Policy::default() };
-    let mut backups: Vec<_> = (ends - 3..=ends).map(nightly).collect();
-    backups.extend((last - 2..=last).map(nightly));
+    let (last, ends, backups, policy) = two_months();
     let job = job();
     let of = |refuted: &Refuted| {
         let pass = Pass { refuted, ..pass(&job, &backups, &policy, last) };
@@ -203,27 +211,17 @@ fn a_bad_backup_does_not_take_a_good_ones_place() {
 
 #[test]
 fn what_would_stay_is_asked_for_until_a_plan_stands() {
-    let (last, ends) = (days("2026-12-10"), days("2026-11-30"));
-    let policy = Policy { keep_daily: 3, keep_monthly: 2, ..Policy::default() };
-    let mut backups: Vec<_> = (ends - 3..=ends).map(nightly).collect();
-    backups.extend((last - 2..=last).map(nightly));
+    let (last, ends, backups, policy) = two_months();
     let settings = crate::backups::job::tests::dumps(&[Level::L0, Level::L1]);
     let (mut known, mut asked) = (Refuted::default(), Vec::new());
-    let name = job();
+    let (name, bad) = (job(), refuted(&[ends, ends - 1]));
     loop {
         let plan = plan(&Pass { refuted: &known, ..pass(&name, &backups, &policy, last) });
         let Some(key) = known.question(&settings, &backups, &plan) else { break };
-        let of = key.slot();
-        asked.push(of.to_string());
-        let bad = refuted(&[ends, ends - 1]);
-        if bad.contains(of.at_s) {
-            let outcome = Outcome::Refuted { findings: vec![] };
-            let record =
-                Record { version: 1, key: key.clone(), at: Wall(0), by: "i-1".into(), outcome };
-            known.answer(key, Some(&record));
-        } else {
-            known.answer(key, None);
-        }
+        let slot = key.slot();
+        asked.push(slot.to_string());
+        let record = bad.contains(slot.at_s).then(|| unreadable(&key));
+        known.answer(key, record.as_ref());
     }
     // Those that stay by themselves, and then those that stay in their place.
     let expected = ["20261210", "20261209", "20261208", "20261130", "20261129", "20261128"];
