@@ -263,7 +263,7 @@ impl Notifier {
 
 impl Target {
     fn hear(&mut self, now: Moment, rules: &Rules, place: &Place, told: &Told) {
-        let ended = self.end_alarms(now, rules, told);
+        let ended = self.end_alarms(now, rules, place, told);
         let wanted = rules.topics.contains(&told.topic) && told.level >= rules.min_level;
         if !wanted || ended || told.topic.is_only_end() {
             return;
@@ -272,7 +272,7 @@ impl Target {
         if rules.keeps_alarms && !alarm {
             return;
         }
-        let key = key_of(place, told);
+        let key = key_of(place, told.topic, told);
         let action = if alarm { Action::Trigger } else { Action::Inform };
         let note = Note { told: told.clone(), action, key: key.clone() };
         if self.queue.tell(now, rules.pace, &key, note) && alarm {
@@ -286,8 +286,8 @@ impl Target {
         }
     }
 
-    /// Ends what this event says is over. Answers whether there was anything.
-    fn end_alarms(&mut self, now: Moment, rules: &Rules, told: &Told) -> bool {
+    /// Ends what this event says is over. Answers whether this target was told of anything that is.
+    fn end_alarms(&mut self, now: Moment, rules: &Rules, place: &Place, told: &Told) -> bool {
         let over = |alarm: &Alarm| {
             // Any release that settles ends the trouble with the ones before it.
             let same = told.topic == Topic::DeploymentSettled || alarm.about == about(told);
@@ -301,18 +301,31 @@ impl Target {
             let (action, key) = (Action::Resolve, keys[0].clone());
             self.queue.tell_end(now, keys, Note { told: told.clone(), action, key });
         }
+        if over.is_empty() && rules.keeps_alarms && told.topic.group() == "backup" {
+            self.end_others(now, rules, place, told);
+        }
         !over.is_empty()
+    }
+
+    /// Ends alarms about a job's backups that another host may have begun, and is not there to end:
+    /// they have the same keys, and an end of nothing is nothing.
+    fn end_others(&mut self, now: Moment, rules: &Rules, place: &Place, told: &Told) {
+        for topic in told.topic.ends().iter().filter(|topic| rules.topics.contains(topic)) {
+            let key = key_of(place, *topic, told);
+            let note = Note { told: told.clone(), action: Action::Resolve, key: key.clone() };
+            self.queue.tell_end(now, &[key], note);
+        }
     }
 }
 
 /// What tells alarms apart: for deployments and backups, which are the fleet's, the environment;
 /// for everything else the host as well.
-fn key_of(place: &Place, told: &Told) -> String {
+fn key_of(place: &Place, topic: Topic, told: &Told) -> String {
     let Place { environment, host } = place;
-    let (topic, about) = (told.topic.word(), about(told));
-    match told.topic.group() {
-        "deployment" | "backup" => format!("groundcrew/{environment}/{topic}/{about}"),
-        _ => format!("groundcrew/{environment}/{host}/{topic}/{about}"),
+    let (word, about) = (topic.word(), about(told));
+    match topic.group() {
+        "deployment" | "backup" => format!("groundcrew/{environment}/{word}/{about}"),
+        _ => format!("groundcrew/{environment}/{host}/{word}/{about}"),
     }
 }
 

@@ -105,7 +105,7 @@ fn a_target_gets_what_it_wants_and_the_end_of_what_it_got() {
 
 #[test]
 fn keys_are_the_fleets_for_deployments_and_the_hosts_for_the_rest() {
-    let key = |topic| key_of(&place(), &told(0, topic, Level::Error, "v2"));
+    let key = |topic| key_of(&place(), topic, &told(0, topic, Level::Error, "v2"));
     assert_eq!(key(Topic::DeploymentRejected), "groundcrew/production/deployment-rejected/v2");
     assert_eq!(key(Topic::CrashLoop), "groundcrew/production/i-1/crash-loop/web.1.1");
     assert_eq!(key(Topic::SourceUnreachable), "groundcrew/production/i-1/source-unreachable/host");
@@ -221,6 +221,37 @@ fn one_sentence_ends_all_alarms_that_are_over_so_that_each_is_news_again() {
         }
         assert_eq!(hear(Topic::DeploymentSettled, Level::Normal, "v5"), (1, 3));
     }
+}
+
+#[test]
+fn an_alarm_about_backups_is_ended_by_whichever_host_sees_a_good_one() {
+    let chat = rules("chat", Level::Normal, false);
+    let pager = rules("pager", Level::Error, true);
+    let mut deaf = rules("deaf", Level::Error, true);
+    deaf.topics.remove(&Topic::BackupFailed);
+    let all = vec![chat, pager, deaf];
+    let of = |topic, level| {
+        let subject = Subject::backup("shop");
+        match subject.tell(now(0), level, topic, "about shop".to_owned()) {
+            Effect::Tell(told) => told,
+            _ => unreachable!("that is what it makes"),
+        }
+    };
+    let mut one = notifier(all.clone(), Outbox::default(), 0, true);
+    one.hear(Moment(0), &of(Topic::BackupFailed, Level::Error));
+    let begun = deliver(&mut one, 0);
+    // That host goes; another never heard of it.
+    let mut other = notifier(all, Outbox::default(), 0, true);
+    other.hear(Moment(0), &of(Topic::BackupRecovered, Level::Normal));
+    let ended = deliver(&mut other, 0);
+    let shown = |all: &[(String, Pending<Note>)]| -> Vec<_> {
+        all.iter().map(|(to, note)| (to.clone(), note.what.action)).collect()
+    };
+    let named = |name: &str, action| (name.to_owned(), action);
+    let both = [named("chat", Action::Trigger), named("pager", Action::Trigger)];
+    assert_eq!(shown(&begun), both);
+    assert_eq!(shown(&ended), [named("pager", Action::Resolve)]);
+    assert_eq!(begun[1].1.what.key, ended[0].1.what.key);
 }
 
 /// One thing that happens in a life.

@@ -4,16 +4,17 @@
 use super::Job;
 use crate::backups::call::Effect;
 use crate::backups::limits::WAKE_WITHIN;
-use crate::backups::status::JobState;
+use crate::backups::status::{JobState, JobStatus};
 use crate::status::{EventLevel, Topic};
 use crate::time::{Moment, Now};
 
-/// What was told by this host.
+/// What people were told.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
-    /// That there is no good backup.
-    failed: bool,
-    /// That none has come for too long.
+    /// That there is no good backup, by this host or, as the records have it, by another; `None`:
+    /// who knows what an agent before this one told, here or on a host that is gone.
+    failed: Option<bool>,
+    /// That none has come for too long, by this host.
     stale: bool,
     /// When that is looked at next: it takes a walk through the schedule.
     next: Moment,
@@ -26,7 +27,9 @@ impl Job {
             Effect::Tell(told) => told.topic == Topic::BackupFailed,
             Effect::Call { .. } | Effect::Stop(_) => false,
         };
-        self.watch.failed |= out.iter().any(failed);
+        if out.iter().any(failed) {
+            self.watch.failed = Some(true);
+        }
         if now.at >= self.watch.next {
             self.watch.next = now.at.plus(WAKE_WITHIN);
             let stale = self.stale_since();
@@ -35,17 +38,31 @@ impl Job {
                 self.turn(now, out, |_, turn| {
                     turn.tell(EventLevel::Error, Topic::BackupFailed, &text);
                 });
-                self.watch.failed = true;
             }
             self.watch.stale = stale.is_some();
+            if self.describe().state == JobState::Failing {
+                self.watch.failed = Some(true);
+            }
         }
-        if self.watch.failed && self.describe().state == JobState::Ok {
-            self.watch.failed = false;
-            let text = "there is a good backup again";
-            self.turn(now, out, |_, turn| {
-                turn.tell(EventLevel::Normal, Topic::BackupRecovered, text);
-            });
+        if self.watch.failed != Some(false) {
+            self.tell_good(now, out);
         }
+    }
+
+    /// Ends the alarms about backups, once all is well.
+    fn tell_good(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let JobStatus { state, last_good, .. } = self.describe();
+        let text = match (last_good, self.watch.failed) {
+            _ if state != JobState::Ok => return,
+            (Some(good), None) => format!("there is a good backup: {}", good.id),
+            (Some(good), Some(_)) => format!("there is a good backup again: {}", good.id),
+            (None, Some(_)) => "nothing is wrong any more".to_owned(),
+            (None, None) => return,
+        };
+        self.watch.failed = Some(false);
+        self.turn(now, out, |_, turn| {
+            turn.tell(EventLevel::Normal, Topic::BackupRecovered, &text);
+        });
     }
 
     /// The newest backup, when it is older than it may be.

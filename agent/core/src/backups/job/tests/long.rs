@@ -35,7 +35,8 @@ fn the_newest_slot_is_read_however_old_it_is_and_nothing_else_of_it() {
     assert_eq!((status.state, status.late_ms), (JobState::Ok, None));
     host.pass(Duration::from_hours(20));
     assert!(host.open.is_empty(), "{:?}", host.open);
-    assert!(host.told.is_empty(), "{:?}", host.told);
+    // An agent before this one, here or on a host that is gone, may have said that there is none.
+    assert_eq!(host.told, ["backup shop: there is a good backup: 20261115"]);
 }
 
 #[test]
