@@ -185,6 +185,14 @@ fn read_bounded(path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What this host is called, also in a container; `unknown` where nobody may know.
+#[must_use]
+pub fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "unknown" } else { name }.to_owned()
+}
+
 /// Tells one boot of this host from the next (random(4)).
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
@@ -222,6 +230,7 @@ mod tests {
         assert!(environ(own).unwrap().get("PATH").is_some());
         assert!(!command_line(own).unwrap().is_empty());
         assert_eq!(boot_id().unwrap().len(), 36);
+        assert_eq!(host_name(), rustix::system::uname().nodename().to_str().unwrap());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use groundcrew_core::types::{Environment, ReleaseRef, Version};
 use jiff::Timestamp;
 
 use crate::aws::s3::PutIf;
+use crate::procfs;
 
 use super::backoff;
 use super::channel::{
@@ -241,8 +242,7 @@ pub fn who() -> String {
         Ok(Some(user)) => user.name,
         _ => nix::unistd::Uid::effective().to_string(),
     };
-    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
-    format!("{user}@{}", host.as_deref().unwrap_or("unknown"))
+    format!("{user}@{}", procfs::host_name())
 }
 
 #[cfg(test)]

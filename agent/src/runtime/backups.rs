@@ -77,14 +77,14 @@ impl Backups {
             let hands = hands::connect(&store, &jobs);
             let work = jobs.into_iter().zip(hands);
             let work = work.map(|(settings, hands)| Work { settings: settings.job, hands });
-            (instance, work.collect())
+            work.collect()
         }))
     }
 
     fn start<H: hands::Hands>(
         events: mpsc::Sender<Event>,
         cancel: &CancellationToken,
-        work: impl Future<Output = (String, Vec<Work<H>>)> + Send + 'static,
+        work: impl Future<Output = Vec<Work<H>>> + Send + 'static,
     ) -> Self {
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (leaving, leaves) = watch::channel(false);
@@ -96,8 +96,8 @@ impl Backups {
                 () = stop.cancelled() => None,
                 begun = work => Some(begun),
             };
-            if let Some((instance, work)) = begun {
-                Driver::new(instance, work, shown, events).run(ordered, leaves, stop).await;
+            if let Some(work) = begun {
+                Driver::new(work, shown, events).run(ordered, leaves, stop).await;
             }
         });
         Self { orders, board, leaving, cancel, tasks }
@@ -189,7 +189,7 @@ impl Agent {
 }
 
 /// The settings with the life that they are used in.
-fn of_life(settings: &JobSettings, instance: &str) -> JobSettings {
-    let run = format!("{instance}.{:016x}", crate::random::seed());
-    JobSettings { instance: instance.to_owned(), run, ..settings.clone() }
+fn of_life(settings: &JobSettings) -> JobSettings {
+    let run = format!("{}.{:016x}", settings.instance, crate::random::seed());
+    JobSettings { run, ..settings.clone() }
 }

@@ -54,7 +54,7 @@ use crate::releases::store::Store;
 use crate::supervisor::image::Image;
 use crate::supervisor::{Supervisor, SupervisorEvent};
 use crate::traces::Traces;
-use crate::{clock, handoff, random, supervisor, systemd};
+use crate::{clock, handoff, procfs, random, supervisor, systemd};
 
 use backups::Backups;
 use ledger_file::{LedgerFile, LedgerFileError};
@@ -479,6 +479,5 @@ fn core_settings(config: &HostConfig, lifecycle: &Lifecycle) -> Settings {
 }
 
 fn host() -> HostStatus {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    HostStatus { instance_id: None, name: name.unwrap_or_else(|| "unknown".to_owned()) }
+    HostStatus { instance_id: None, name: procfs::host_name() }
 }

@@ -14,7 +14,6 @@ use groundcrew_core::backups::proof::{Inspection, Level};
 use groundcrew_core::backups::record::{Place, Record, RecordKey};
 use groundcrew_core::backups::settings::BackupSettings;
 use groundcrew_core::backups::slot::Slot;
-use rustix::system::uname;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +21,7 @@ use crate::backups::dump::Dumps;
 use crate::backups::objects::Objects;
 use crate::backups::snapshots::Snapshots;
 use crate::config::HostConfig;
+use crate::procfs;
 
 /// Backups whose proofs are looked up: the newest.
 const PROOFS_OF_MAX: usize = 60;
@@ -63,7 +63,7 @@ pub(super) fn of(config: &HostConfig, name: Option<&str>) -> anyhow::Result<Vec<
             let objects = Arc::new(Objects::connect(store));
             let mut settings = backup.clone();
             // Those who look at the marks of what is read see from where.
-            settings.job.instance = uname().nodename().to_string_lossy().into_owned();
+            settings.job.instance = procfs::host_name();
             let settings = Arc::new(settings);
             let maker = match backup.job.kind {
                 Kind::RdsSnapshot => {

@@ -102,7 +102,6 @@ struct Ended {
 
 /// Drives all jobs.
 pub(super) struct Driver<H> {
-    instance: String,
     jobs: Vec<Driven<H>>,
     calls: JoinSet<Ended>,
     short: Arc<Semaphore>,
@@ -117,13 +116,12 @@ pub(super) struct Driver<H> {
 
 impl<H: Hands> Driver<H> {
     pub(super) fn new(
-        instance: String,
         work: Vec<Work<H>>,
         board: Arc<Mutex<Board>>,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let driven = |work: Work<H>| Driven {
-            job: Job::new(of_life(&work.settings, &instance)),
+            job: Job::new(of_life(&work.settings)),
             settings: work.settings,
             hands: Arc::new(work.hands),
             runs: BTreeMap::new(),
@@ -133,7 +131,6 @@ impl<H: Hands> Driver<H> {
         };
         Self {
             jobs: work.into_iter().map(driven).collect(),
-            instance,
             calls: JoinSet::new(),
             short: Arc::new(Semaphore::new(CALLS_MAX)),
             long: Arc::new(Semaphore::new(LONG_MAX)),
@@ -202,7 +199,7 @@ impl<H: Hands> Driver<H> {
         } else {
             self.life += 1;
             for driven in &mut self.jobs {
-                driven.job = Job::new(of_life(&driven.settings, &self.instance));
+                driven.job = Job::new(of_life(&driven.settings));
                 driven.ordered.clear();
             }
             self.tick(false).await;

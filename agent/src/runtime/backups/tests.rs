@@ -157,7 +157,7 @@ fn settings(kind: Kind) -> JobSettings {
         encrypted: false,
         restore_within: limits::RESTORE_WITHIN_USUAL,
         dump: DumpRules::default(),
-        instance: String::new(),
+        instance: "i-1".into(),
         run: String::new(),
     }
 }
@@ -172,7 +172,7 @@ impl Host {
     fn start(kind: Kind, hands: FakeHands) -> Self {
         let (sender, events) = mpsc::channel(64);
         let work = vec![Work { settings: settings(kind), hands: hands.clone() }];
-        let begun = std::future::ready(("i-1".to_owned(), work));
+        let begun = std::future::ready(work);
         let backups = Backups::start(sender, &CancellationToken::new(), begun);
         Self { backups, events, hands }
     }
@@ -339,7 +339,7 @@ fn completing_an_upload_has_minutes_and_less_than_the_core_waits() {
 #[test]
 fn every_life_of_a_job_has_a_name_of_its_own() {
     let job = settings(Kind::RdsSnapshot);
-    let (one, other) = (of_life(&job, "i-1"), of_life(&job, "i-1"));
+    let (one, other) = (of_life(&job), of_life(&job));
     assert_eq!((one.instance.as_str(), other.instance.as_str()), ("i-1", "i-1"));
     assert_ne!(one.run, other.run);
 }
