@@ -2,8 +2,8 @@
 //! bounded, parsed without trust, and never acted upon without a pidfd that was opened before the
 //! last look (a pid alone may name another process by now).
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use groundcrew_core::types::Pid;
@@ -183,6 +183,13 @@ fn read_bounded(path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(bytes_max).read_to_end(&mut bytes).map_err(gone_is_not_found)?;
     Ok(bytes)
+}
+
+/// Has the kernel end a process sooner, or later, than others where memory runs out: -1000 to 1000
+/// (proc_pid_oom_score_adj(5)). Less than it was takes a right.
+pub fn adjust_oom_score(pid: Pid, to: i32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(format!("/proc/{pid}/oom_score_adj"))?;
+    file.write_all(to.to_string().as_bytes()).map_err(gone_is_not_found)
 }
 
 /// What this host is called, also in a container; `unknown` where nobody may know.

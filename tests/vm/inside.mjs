@@ -111,6 +111,11 @@ const tests = {
     say(`  ${await stop()} requests meanwhile, 0 failed`);
   },
 
+  async 'the application comes before the agent and what it starts for itself'() {
+    const weights = [UNIT, TIERS].map((unit) => `/sys/fs/cgroup/system.slice/${unit}/cpu.weight`);
+    assert.deepEqual(weights.map((path) => Number(read(path))), [100, 1000]);
+  },
+
   async 'memory_max ends the one that takes more, and the reason says so'() {
     const group = await groupOf('hog');
     assert.equal(Number(read(`${group}/memory.max`)), MEMORY_MAX_MIB << 20);

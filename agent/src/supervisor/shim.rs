@@ -19,6 +19,8 @@ use nix::fcntl::FcntlArg;
 use nix::unistd::{AccessFlags, Gid, Uid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::procfs;
+
 /// The hidden subcommand of the agent's own binary.
 pub const SUBCOMMAND: &str = "exec-process";
 /// Exit code: a step before the command failed.
@@ -251,11 +253,8 @@ fn set_limits(orders: &Orders) -> Result<(), Failure> {
     let adjustment = "/proc/self/oom_score_adj";
     let current = std::fs::read_to_string(adjustment).step(|| format!("read {adjustment}"))?;
     if current.trim().parse::<i32>().is_ok_and(|score| score < 0) {
-        OpenOptions::new()
-            .write(true)
-            .open(adjustment)
-            .and_then(|mut file| file.write_all(b"0"))
-            .step(|| format!("write {adjustment}"))?;
+        let own = rustix::process::getpid().as_raw_pid();
+        procfs::adjust_oom_score(own, 0).step(|| format!("write {adjustment}"))?;
     }
     Ok(())
 }

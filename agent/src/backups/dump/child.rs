@@ -12,12 +12,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+use crate::procfs;
+
 /// What is kept of a client's complaints, in bytes, from their beginning.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
 /// What a client may answer to a question, in bytes.
 const STDOUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// The application on the same host comes first.
+/// The application on the same host comes first. Between control groups this says nothing: there
+/// the weights of systemd/groundcrew-tiers.service do.
 const NICE: i32 = 10;
+/// Where memory runs out, a dump that is made again is a smaller loss than a tier.
+const OOM_SCORE_ADJ: i32 = 500;
 /// How much of a complaint people are shown, in characters.
 const COMPLAINT_CHARS_MAX: usize = 300;
 
@@ -92,6 +97,7 @@ impl Client {
         if let Some(pid) = client.pid().and_then(rustix::process::Pid::from_raw) {
             // It may have ended already, which its exit status tells.
             let _ = rustix::process::setpriority_process(Some(pid), NICE);
+            let _ = procfs::adjust_oom_score(pid.as_raw_pid(), OOM_SCORE_ADJ);
         }
         Ok(client)
     }
@@ -254,7 +260,8 @@ mod tests {
             ask(shell, command, "in".to_owned(), within, stop).await
         };
         let (long, never) = (Duration::from_secs(20), CancellationToken::new());
-        assert_eq!(run("cat; nice", long, &never).await.unwrap(), "in10\n");
+        let last = "cat; nice; cat /proc/self/oom_score_adj";
+        assert_eq!(run(last, long, &never).await.unwrap(), "in10\n500\n");
         let error = run("echo 'x: error: no' >&2; exit 3", long, &never).await.unwrap_err();
         assert_eq!(error.to_string(), "/bin/sh failed: x: error: no");
         let error = run("kill -9 $$", long, &never).await.unwrap_err();
