@@ -182,7 +182,7 @@ impl Controller {
     /// A hook that holds the instance on its way out holds it only so long.
     fn deadline_of_hooks(&self) -> Option<Moment> {
         let membership = self.fleet.membership()?;
-        let since = self.ledger.lifecycle.hooks.since;
+        let since = self.held_since()?;
         if membership.state != "Terminating:Wait" {
             return None;
         }

@@ -195,6 +195,7 @@ impl Controller {
         match &self.fleet.said {
             None => true,
             Some(None) => stale,
+            Some(Some(_)) if self.held_since().is_none() => true,
             Some(Some(membership)) => {
                 let launched = membership.state == "Pending:Wait" && self.hooks_are_done();
                 let proceeds = membership.state.ends_with(":Proceed");
@@ -267,6 +268,13 @@ impl Controller {
         *ledger =
             HookLedger { state: membership.state.clone(), since: now.at, ..HookLedger::default() };
         self.hooks.forget();
+    }
+
+    /// Since when the instance is in the state that the API says it is in. `None`: it was in it
+    /// before the group changed its mind, which ends what was known of it; it is asked again.
+    pub(super) fn held_since(&self) -> Option<Moment> {
+        let HookLedger { state, since, .. } = &self.ledger.lifecycle.hooks;
+        self.fleet.membership().filter(|membership| membership.state == *state).map(|_| *since)
     }
 
     /// The membership, when hooks may hold the instance. Not when it is from before the group
@@ -370,7 +378,7 @@ impl Controller {
             return Some(format!("{version} failed {} times: {}", retry.failures, retry.reason));
         }
         let within = self.settings.lifecycle.launch_within;
-        let late = now.at >= self.ledger.lifecycle.hooks.since.plus(within);
+        let late = now.at >= self.held_since()?.plus(within);
         late.then(|| {
             let rollout = self.rollout.as_ref().and_then(|rollout| rollout.reason.clone());
             let why = rollout.or_else(|| self.poll.error.clone());
@@ -385,7 +393,7 @@ impl Controller {
         let held = self.held();
         let launch = held
             .filter(|membership| membership.state.contains("Pending") && self.is_undecided())
-            .map(|_| lifecycle.hooks.since.plus(self.settings.lifecycle.launch_within));
+            .and_then(|_| Some(self.held_since()?.plus(self.settings.lifecycle.launch_within)));
         [
             self.wants_fleet().then(|| self.fleet.next_wake()),
             held.and_then(|_| self.hooks.next_wake(&lifecycle.hooks)),
