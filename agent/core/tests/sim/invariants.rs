@@ -69,8 +69,10 @@ impl Watcher {
 
     fn i8_rejected_stays_so(&self, world: &World, release: &ReleaseRef) {
         let rejected = self.rejected == Some(release.digest);
-        // What serves on trial goes on, restarts included, until the rollback has taken over.
-        let serves = world.processes.values().any(|p| p.target.release == *release);
+        // What serves on trial goes on, restarts included, until the rollback has taken over; also
+        // when all of it is in a crash loop.
+        let current = self.ledger.current.as_ref().is_some_and(|now| now.release == *release);
+        let serves = current || world.processes.values().any(|p| p.target.release == *release);
         assert!(!rejected || serves, "{release} was rejected and started\n{}", world.tail());
     }
 }

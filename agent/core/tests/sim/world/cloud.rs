@@ -374,7 +374,7 @@ pub fn check_logs(world: &World, ledger: &Ledger) {
     let Some(drain) = &ledger.lifecycle.drain else { return };
     let asked = world.logs.filter(|logs| logs.since >= drain.began);
     let over = |logs: super::LogsAsked| logs.answered || logs.given_up || world.now.at >= logs.by;
-    let fine = asked.is_some_and(|logs| over(logs) || logs_are_late(world, ledger));
+    let fine = asked.is_some_and(over) || logs_are_late(world, ledger);
     assert!(fine, "nobody waited for the logs: {:?}\n{}", world.logs, world.tail());
 }
 
