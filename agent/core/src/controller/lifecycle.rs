@@ -251,8 +251,7 @@ impl Controller {
         if membership.state == "InService" && std::mem::take(&mut self.ledger.lifecycle.forgetful) {
             self.ledger.lifecycle.taken_out.clone_from(&membership.target_groups);
         }
-        let ledger = &mut self.ledger.lifecycle.hooks;
-        if ledger.state == membership.state {
+        if self.held_since().is_some() {
             return;
         }
         let text = format!("{}: {}", membership.group, membership.state);
@@ -265,7 +264,7 @@ impl Controller {
                         not said; name them in lifecycle.hooks";
             out.push(tell(now, Level::Error, Topic::HookProblem, text.to_owned()));
         }
-        *ledger =
+        self.ledger.lifecycle.hooks =
             HookLedger { state: membership.state.clone(), since: now.at, ..HookLedger::default() };
         self.hooks.forget();
     }
@@ -369,6 +368,11 @@ impl Controller {
             && self.goal().is_some_and(on_disk)
     }
 
+    /// When a launch that a hook holds must be through.
+    fn launch_by(&self) -> Option<Moment> {
+        self.held_since().map(|since| since.plus(self.settings.lifecycle.launch_within))
+    }
+
     /// Why a launch is given up.
     fn launch_failure(&self, now: Now) -> Option<String> {
         if let Some(retry) = &self.retry
@@ -378,7 +382,7 @@ impl Controller {
             return Some(format!("{version} failed {} times: {}", retry.failures, retry.reason));
         }
         let within = self.settings.lifecycle.launch_within;
-        let late = now.at >= self.held_since()?.plus(within);
+        let late = now.at >= self.launch_by()?;
         late.then(|| {
             let rollout = self.rollout.as_ref().and_then(|rollout| rollout.reason.clone());
             let why = rollout.or_else(|| self.poll.error.clone());
@@ -393,7 +397,7 @@ impl Controller {
         let held = self.held();
         let launch = held
             .filter(|membership| membership.state.contains("Pending") && self.is_undecided())
-            .and_then(|_| Some(self.held_since()?.plus(self.settings.lifecycle.launch_within)));
+            .and_then(|_| self.launch_by());
         [
             self.wants_fleet().then(|| self.fleet.next_wake()),
             held.and_then(|_| self.hooks.next_wake(&lifecycle.hooks)),

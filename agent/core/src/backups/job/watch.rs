@@ -16,7 +16,7 @@ pub(super) struct Watch {
     failed: Option<bool>,
     /// That none has come for too long, by this host.
     stale: bool,
-    /// When that is looked at next: it takes a walk through the schedule.
+    /// When that, and what the records say, is looked at next.
     next: Moment,
 }
 
